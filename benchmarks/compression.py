@@ -1,9 +1,9 @@
 """What GPTQ is worth beside rounding: bits per byte of held-out text, at the same size.
 
-    python benchmarks/compression.py MODEL TEXT [--formats q4_0,q4_k] [--tokens 20000]
+    python benchmarks/compression.py MODEL TEXT [--judge FILE ...] [--formats q4_0,q4_k]
 
 TEXT is a file, a folder or a corpus: its first part is what GPTQ is fitted on, the rest is read by
-each file. Fitting texts are judged by too, in the column beside. Seconds are of the processor.
+each file. With --judge each of these texts is read instead. Seconds are of the processor.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from linnet.model import Transformer
+    from linnet.tokenizer import Tokenizer
 
 
 def main() -> None:
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("text")
     parser.add_argument("--formats", default="q8_0,q5_k,q4_k,q4_0,iq4_nl,q3_k,q2_k")
     parser.add_argument("--tokens", type=int, default=20_000, help="to fit on")
+    parser.add_argument("--judge", type=Path, action="append", default=[], help="a text to read")
     parser.add_argument("--judged", type=int, default=20_000, help="tokens to judge by")
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--threads", type=int, default=1)
@@ -47,16 +49,26 @@ def main() -> None:
 
     model = load_model(options.model, dtype=torch.float32).eval()
     tokenizer = load(options.model)
-    fitted, judged = _texts(options)
-    size = sum(len(tokenizer.decode(row[0].tolist()).encode()) for row in judged)
+    fitted, rest = _texts(options)
+    judged = {each.name: _rows(each, tokenizer, options) for each in options.judge}
+    judged = judged or {"the rest": rest}
+    sizes = {
+        name: sum(len(tokenizer.decode(row[0].tolist()).encode()) for row in rows)
+        for name, rows in judged.items()
+    }
+
+    def bits(read: Transformer) -> list[float]:
+        return [_bits(read, rows, sizes[name]) for name, rows in judged.items()]
+
     importance = measure_importance(model, fitted)
     shapes = [(name, tuple(values.shape)) for name, values in tensors(model)]
     print(f"{model.config.parameters / 1e6:.1f} M parameters; fitted on "
           f"{sum(row.numel() for row in fitted):,} tokens, judged by "
-          f"{sum(row.numel() for row in judged):,}")  # fmt: skip
-    whole = _bits(model, judged, size)
-    print(f"{'format':8} {'MB':>6} {'rounded':>8} {'weighted':>8} {'gptq':>8} {'scaled':>8}   "
-          f"seconds\n{'f32':8} {'':6} {whole:8.4f}")  # fmt: skip
+          + ", ".join(f"{name}: {sum(row.numel() for row in rows):,}"
+                      for name, rows in judged.items()))  # fmt: skip
+    print(f"{'format':8} {'MB':>6} {'rounded':>8} {'weighted':>8} {'gptq':>8} {'scaled':>8}  text")
+    for name, figure in zip(judged, bits(model), strict=True):
+        print(f"{'f32':8} {'':6} {figure:8.4f} {'':26}  {name}", flush=True)
     for type in options.formats.split(","):
         formats = {name: planned_format(name, shape, type, {}) for name, shape in shapes}
         found, seconds, ways = [], [], ""
@@ -65,15 +77,16 @@ def main() -> None:
             made = make_smaller(copy.deepcopy(model), fitted, formats, scale=scale)
             seconds.append(time.process_time() - begun)
             read, bytes_ = _read(options.model, type, {"stored": made.stored}, model)
-            found.append(_bits(read, judged, size))
+            found.append(bits(read))
             counted = Counter(each.way + (" scaled" if each.strength else "")
                               for each in made.choices.values())  # fmt: skip
             ways = ", ".join(f"{count} {way}" for way, count in sorted(counted.items()))
         plain, _ = _read(options.model, type, {}, model)
         weighed, _ = _read(options.model, type, {"importance": importance}, model)
-        figures = [_bits(plain, judged, size), _bits(weighed, judged, size), *found]
-        print(f"{type:8} {bytes_ / 1e6:6.2f} " + " ".join(f"{each:8.4f}" for each in figures)
-              + f"   {seconds[0]:.0f}, {seconds[1]:.0f} ({ways})", flush=True)  # fmt: skip
+        for name, *figures in zip(judged, bits(plain), bits(weighed), *found, strict=True):
+            print(f"{type:8} {bytes_ / 1e6:6.2f} " + " ".join(f"{each:8.4f}" for each in figures)
+                  + f"  {name}", flush=True)  # fmt: skip
+        print(f"{'':8} {seconds[0]:.0f} and {seconds[1]:.0f} s; {ways}", flush=True)
 
 
 def _texts(options: argparse.Namespace) -> tuple[list[Tensor], list[Tensor]]:
@@ -90,6 +103,12 @@ def _texts(options: argparse.Namespace) -> tuple[list[Tensor], list[Tensor]]:
         [torch.from_numpy(example.tokens.astype("int64"))[None] for example in text.replay],
         [torch.from_numpy(example.tokens.astype("int64"))[None] for example in text.held_out],
     )
+
+
+def _rows(text: Path, tokenizer: Tokenizer, options: argparse.Namespace) -> list[Tensor]:
+    """The beginning of a text, in rows of the context."""
+    ids = tokenizer.encode_arrays([text.read_text(encoding="utf-8")])[0][: options.judged]
+    return [part[None] for part in torch.from_numpy(ids.astype("int64")).split(options.context)]
 
 
 def _read(

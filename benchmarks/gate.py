@@ -1,7 +1,7 @@
 """How much a gate lets an index answer, what it promises, and whether the promise is kept.
 
     python benchmarks/gate.py --medquad medquad.jsonl --off-topic alpaca_en_demo.json --work DIR
-        [--share 0.25] [--questions 2000] [--reranker]
+        [--share 0.25] [--first 0.0] [--questions 2000] [--reranker]
     python benchmarks/gate.py --trials DIR/trials.jsonl
 
 Documents are medquad's answers, each titled by its focus; equal answers, and answers to equal
@@ -11,9 +11,9 @@ threshold, and all figures are of the last quarter. Off-topic questions (Alpaca'
 medical ones) and withheld targets are never learned from as such. Over 200 resplits of the stored
 scores of the last two quarters the threshold is set on half of the focuses and tried on the others.
 
-``--share``: of the focuses. ``--reranker``: one is trained on people's questions of half of them,
-with which the gate has nothing to do then. What is in DIR already is used again; ``--trials`` fits
-and scores once more what was stored.
+``--share``: of the focuses; those before ``--first`` are left out. ``--reranker``: one is trained
+on people's questions of half of them, with which the gate has nothing to do then. What is in DIR
+already is used again; ``--trials`` fits and scores once more what was stored.
 """
 
 from __future__ import annotations
@@ -122,6 +122,7 @@ def main() -> None:
     parser.add_argument("--reranker", action="store_true")
     parser.add_argument("--trials", type=Path)
     parser.add_argument("--share", type=float, default=1.0)
+    parser.add_argument("--first", type=float, default=0.0)
     parser.add_argument("--questions", type=int, default=2000)
     parser.add_argument("--off-topic-questions", type=int, default=300)
     given = parser.parse_args()
@@ -133,7 +134,11 @@ def main() -> None:
     if None in (given.medquad, given.off_topic, given.work):
         parser.error("--medquad, --off-topic and --work are needed")
     rows = [json.loads(line) for line in given.medquad.open(encoding="utf-8")]
-    rows = [row for row in rows if row["answer"] and place_of(row["focus"], 5) < given.share]
+    rows = [
+        row
+        for row in rows
+        if row["answer"] and given.first <= place_of(row["focus"], 5) < given.share
+    ]
     names = documents_of(rows, given.work / "docs")
     focus = {names[row["id"]]: row["focus"] for row in rows}
     out = given.work / "index"

@@ -129,6 +129,26 @@ class Config:
                 near = difflib.get_close_matches(str(value)[:100], bounds.choices, n=1)
                 hint = f"; did you mean '{near[0]}'?" if near else ""
                 raise ConfigError(f"{field.name} must be {bounds}. Got {show(value)}{hint}")
+        refuse_unused(self, _not_default(self))
+
+    def unused(self) -> Mapping[str, str]:
+        """The settings that would do nothing beside the others, each with what it is for, such as
+        ``is for --method dpo``: one of another value than its default is refused, and so is one
+        that a file or a command line gives."""
+        return {}
+
+
+def refuse_unused(config: Config, given: Iterable[str], *, where: str = "") -> None:
+    """Raise ConfigError for a setting that was given and would do nothing beside the others."""
+    unused = config.unused()
+    for name in given:
+        if name in unused:
+            raise ConfigError(f"{where}{': ' * bool(where)}{name} {unused[name]}")
+
+
+def _not_default(config: Config) -> list[str]:
+    fields = dataclasses.fields(config)  # type: ignore[arg-type]
+    return [field.name for field in fields if getattr(config, field.name) != field.default]
 
 
 def changed(cls: type, name: str, default: T, *, help: str = "", group: str = "") -> T:
@@ -147,8 +167,13 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
     """Build the dataclass ``cls`` from plain values.
 
     ``where`` names the source in errors, such as ``linnet.toml [train]``.
-    Raises ConfigError for an unknown key, a missing one or a wrong type.
+    Raises ConfigError for an unknown key, a missing one, a wrong type, or one that would do nothing
+    beside the others.
     """
+    return _made(cls, values, given=values, where=where)
+
+
+def _made(cls: type[T], values: Mapping[str, Any], *, given: Iterable[str], where: str) -> T:
     hints = _hints_of(cls)  # type: ignore[arg-type]  # (of lru_cache)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     refuse_unknown(values, fields, where=where)
@@ -161,7 +186,10 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
     converted = {
         key: _convert(hints[key], value, where=f"{where}: {key}") for key, value in values.items()
     }
-    return cls(**converted)
+    made = cls(**converted)
+    if isinstance(made, Config):
+        refuse_unused(made, given, where=where)
+    return made
 
 
 def refuse_unknown(values: Iterable[str], known: Collection[str], *, where: str) -> None:
@@ -191,7 +219,7 @@ def to_mapping(config: Any) -> dict[str, Any]:
 def replace(config: T, changes: Mapping[str, Any], *, where: str = "command line") -> T:
     """A copy of ``config`` with the changes that are not ``None``, checked as from TOML."""
     given = {key: value for key, value in changes.items() if value is not None}
-    return from_mapping(type(config), {**to_mapping(config), **given}, where=where)
+    return _made(type(config), {**to_mapping(config), **given}, given=given, where=where)
 
 
 LARGEST_SETTINGS = 1 << 20  # bytes; such files have some hundred or thousand

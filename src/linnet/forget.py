@@ -326,7 +326,7 @@ def _drop_feedback(file: Path, matches: list[Match]) -> None:
     for line in file.read_text(encoding="utf-8").splitlines():
         entry = _entry(line)
         said = json.dumps(entry, ensure_ascii=False)
-        texts = (str(entry.get(name, "")) for name in ("question", "answer"))
+        texts = (str(entry.get(name, "")) for name in ("question", "answer", "prompt", "text"))
         if not any(name in said for name in names) and not any(map(quotations.quotes, texts)):
             kept.append(f"{line}\n")
     output.write_text(file, "".join(kept))

@@ -1,5 +1,6 @@
 """Alignment from rows to a result: what is read, what is minimised, exact resume, what loads it."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -12,8 +13,8 @@ from typer.testing import CliRunner
 
 from linnet.align import align as align_module
 from linnet.align.align import align
-from linnet.align.config import AlignConfig
-from linnet.align.encoding import Completion, UnitsReport, encode_units, pad
+from linnet.align.config import METHODS, METHODS_OF, AlignConfig
+from linnet.align.encoding import Completion, UnitsReport, encode_units, pad, remedies_for
 from linnet.align.objectives import (
     DesirabilityLoss,
     PreferenceLoss,
@@ -24,6 +25,7 @@ from linnet.align.preferences import read_judged, read_pairs
 from linnet.align.streams import DivergingBatches, mismatched
 from linnet.align.validation import AlignmentGuard
 from linnet.cli.align import app
+from linnet.config import from_mapping
 from linnet.errors import ConfigError, DataError, StoppedError
 from linnet.finetune.config import ExamplesConfig
 from linnet.finetune.encoding import Example
@@ -39,7 +41,12 @@ from linnet.train.stream import Context
 ASKED = [f"What is {a} and {b}?" for a in range(6) for b in range(6)]
 SETTINGS: dict[str, Any] = {
     "threads": 1, "dtype": "fp32", "template": "none", "general_tokens": 0, "steps": 6, "batch": 6,
-    "sample_interval": 1000, "validation_interval": 3, "micro_tokens": 64, "context": 64,
+    "validation_interval": 3, "micro_tokens": 64, "context": 64,
+}  # fmt: skip
+
+OTHER_VALUES: dict[str, Any] = {
+    "loss": "ipo", "rewards": ("ends",), "reward_file": Path("own.py"), "group": 4,
+    "max_tokens": 8, "updates": 2, "mask_cut": False, "scale_rewards": True, "too_long": "drop",
 }  # fmt: skip
 
 
@@ -234,13 +241,13 @@ def test_they_do_not_depend_on_padding_packing_and_order() -> None:
     torch.testing.assert_close(found, torch.stack(sums))
 
 
-@pytest.mark.parametrize("kind", ["preference", "desirability"])
+@pytest.mark.parametrize("kind", ["preference", "with_likelihood", "desirability"])
 def test_the_gradient_does_not_depend_on_accumulation(kind: str) -> None:
     network = model()
     reference = torch.tensor([[-3.0, -2.5], [-4.0, -3.5]])
     objective: Any
-    if kind == "preference":
-        objective = PreferenceLoss()
+    if kind != "desirability":
+        objective = PreferenceLoss(sft_weight=0.5 if kind == "with_likelihood" else 0.0)
         batch = pad(SOME, units=2, reference=reference.flatten())
     else:
         objective = DesirabilityLoss()
@@ -365,6 +372,24 @@ class Listening(Progress):
         self.warnings.append(text)
 
 
+def test_the_usual_loss_keeps_what_was_chosen_likely() -> None:
+    """A step with it makes what was chosen likelier than one without."""
+    moved = []
+    for weight in (0.0, 2.0):
+        network = model()
+        with torch.no_grad():
+            reference, _ = completion_log_probs(network, pad(SOME))
+        batch = pad(SOME, units=2, reference=reference)
+        PreferenceLoss(sft_weight=weight)(network, batch).mean.backward()
+        with torch.no_grad():
+            for value in network.parameters():
+                if value.grad is not None:
+                    value -= 0.01 * value.grad
+            after, _ = completion_log_probs(network, pad(SOME))
+        moved.append(float((after - reference)[0::2].sum()))
+    assert moved[1] > moved[0]
+
+
 def test_what_was_chosen_becoming_unlikely_is_said_once() -> None:
     heard = Listening()
     guard = AlignmentGuard(ForgettingGuard(), beta=0.1, tokens=10, progress=heard)
@@ -379,11 +404,73 @@ def test_what_cannot_work_is_refused(base: Path, tmp_path: Path) -> None:
         app, [str(base / "model"), str(base / "rows.jsonl"), "--out", str(tmp_path / "x")]
     )
     assert isinstance(run.exception, DataError)
-    with pytest.raises(ConfigError, match="smoothing is for"):
-        AlignConfig(loss="ipo", smoothing=0.1)
     good = tmp_path / "good.jsonl"
     good.write_text("\n".join(json.dumps(row) for row in rows("judged") if row["label"]))
     with pytest.raises(DataError, match=r"All .* are good"):
         align(base / "model", good, tmp_path / "y", settings(method="kto"))
-    alike = AlignConfig(method="kto"), AlignConfig(method="kto", smoothing=0.2)
-    assert alike[0].recipe() == alike[1].recipe()
+
+
+@pytest.mark.parametrize("name", METHODS_OF)
+def test_settings_of_other_methods_are_refused_by_name(name: str, tmp_path: Path) -> None:
+    default = next(f.default for f in dataclasses.fields(AlignConfig) if f.name == name)
+    other = OTHER_VALUES.get(name, 0.25)
+    for method in METHODS:
+        if method in METHODS_OF[name]:
+            assert name in AlignConfig(method=method).recipe() or default in (None, 0.0)
+            continue
+        assert name not in AlignConfig(method=method).recipe()
+        refusal = rf"{name} is for --method .*{METHODS_OF[name][0]}.*Got it with {method}"
+        with pytest.raises(ConfigError, match=refusal):
+            AlignConfig(**{"method": method, name: other})
+        plain = [str(default)] if isinstance(default, tuple) else default
+        if default is not None:  # what is given is refused, even where it is the default
+            with pytest.raises(ConfigError, match=refusal):
+                from_mapping(AlignConfig, {"method": method, name: plain}, where="here")
+
+
+@pytest.mark.parametrize(
+    ("given", "refusal"),
+    [
+        ({"loss": "ipo", "smoothing": 0.1}, "smoothing is for --loss sigmoid, sigmoid_norm or"),
+        ({"loss": "robust"}, "--loss robust needs --smoothing"),
+        ({"weights": "full", "rank": 16}, "rank is for --weights lora"),
+        ({"method": "reward", "max_forgetting": 0.1}, "max_forgetting is for a model that"),
+        ({"held_out": 0, "max_forgetting": 0.1}, "max_forgetting needs validations"),
+        ({"compile": "yes"}, "compile is not for alignment"),
+        ({"sample_interval": 5}, "sample_interval is not for alignment"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(given: dict[str, Any], refusal: str) -> None:
+    with pytest.raises(ConfigError, match=refusal):
+        from_mapping(AlignConfig, given, where="here")
+
+
+def test_a_recipe_and_the_command_line_are_one(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('[align]\nmethod = "grpo"\ngroup = 4\n')
+    command = ["model", "rows.jsonl", "--out", "x", "--config", str(recipe)]
+    run = CliRunner().invoke(app, [*command, "--beta", "0.1"])
+    assert isinstance(run.exception, ConfigError)
+    where = f"{recipe} [align] and the command line"
+    assert str(run.exception) == f"{where}: beta is for --method dpo or kto. Got it with grpo"
+    run = CliRunner().invoke(app, [*command, "--batch", "6"])
+    assert str(run.exception) == "batch must be a multiple of group, 4. Got 6"
+    recipe.write_text("[finetune]\n")
+    run = CliRunner().invoke(app, command)
+    assert "expected a table [align]. Got [finetune]" in str(run.exception)
+
+
+def test_what_is_too_long_says_which_settings_help(base: Path, tmp_path: Path) -> None:
+    long = tmp_path / "long.jsonl"
+    asked = " ".join(f"Number {n}?" for n in range(60))
+    said = " ".join(f"It is {n}." for n in range(60))
+    alike = [{"prompt": asked + end, "chosen": said, "rejected": " No."} for end in "ab"]
+    long.write_text("\n".join(map(json.dumps, alike)))
+    with pytest.raises(DataError, match=r"2 longer than the context; .*raise --context \(64\)"):
+        align(base / "model", long, tmp_path / "x", settings())
+    with pytest.raises(DataError, match=r"--too-long cut, or 128 tokens are all that the model"):
+        align(base / "model", long, tmp_path / "x", settings(context=512, too_long="drop"))
+    cut = UnitsReport(rows=3, cut=1, unseen=5).losses(
+        64, remedies=remedies_for(64, "cut", longest=128)
+    )
+    assert "raise --context (64), up to 128, or leave them out (--too-long drop)" in cut[0]

@@ -126,6 +126,32 @@ def test_preference_losses_are_those_of_trl(kind: PreferenceKind, smoothing: flo
     torch.testing.assert_close(ours, gradient, atol=1e-4, rtol=0)
 
 
+def test_the_usual_loss_of_what_was_chosen_is_trls() -> None:
+    """trl's is a mean of all tokens, ours of pairs: the same where completions are of a length."""
+    dpo = pytest.importorskip("trl.trainer.dpo_trainer")
+    whole = torch.tensor([[0, 0, 1, 1, 1, 1]] * PAIRS + [[0, 1, 1, 0, 0, 0]] * PAIRS)
+    mask = whole[:, 1:]
+    tokens = (-normal(2 * PAIRS, LENGTH - 1).abs() * mask).requires_grad_()
+    reference = (-normal(2 * PAIRS, LENGTH - 1).abs() * mask).sum(1)
+    known = trainer(loss_types=["sigmoid", "sft"], beta=0.3)
+    known.loss_weights = [1.0, 0.4]
+    inputs = {
+        "input_ids": torch.zeros(2 * PAIRS, LENGTH, dtype=torch.long),
+        "attention_mask": torch.ones(2 * PAIRS, LENGTH), "completion_mask": whole,
+        "ref_chosen_logps": reference[:PAIRS], "ref_rejected_logps": reference[PAIRS:],
+    }  # fmt: skip
+    expected = dpo.DPOTrainer._compute_loss(known, Model(own=tokens), inputs, False)
+    (gradient,) = torch.autograd.grad(expected, tokens)
+    own = tokens.detach().clone().requires_grad_()
+    known_probs = own.sum(1)
+    ratios = known_probs - reference
+    each = losses.preference_losses(ratios[:PAIRS], ratios[PAIRS:], beta=0.3)
+    each = each + 0.4 * losses.likelihood_losses(known_probs[:PAIRS], mask.sum(1)[:PAIRS])
+    torch.testing.assert_close(each.mean(), expected, atol=1e-5, rtol=0)
+    (ours,) = torch.autograd.grad(each.mean(), own)
+    torch.testing.assert_close(ours * mask, gradient * mask, atol=1e-4, rtol=0)
+
+
 def test_desirability_losses_are_those_of_trl() -> None:
     kto = pytest.importorskip("trl.trainer.kto_trainer")
     mask = MASK[:, 1:]

@@ -1,6 +1,9 @@
 """Rewards of what the model writes: what they say, how groups are sampled, and what is learned."""
 
 import json
+import math
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,14 @@ from test_align import SETTINGS, Listening, base, no_pictures  # noqa: F401 (fix
 
 from linnet.align.align import align
 from linnet.align.config import AlignConfig
+from linnet.align.learning import MOST_VALIDATED, _drawn
 from linnet.align.objectives import PolicyLoss, token_log_probs
 from linnet.align.prompts import EncodedPrompt, Prompt, read_prompts
 from linnet.align.rewards import REWARDS, Sample, choose_rewards, load_rewards
 from linnet.align.rollouts import Policy, Rollouts
+from linnet.align.validation import HELD_OUT_REWARDS, AlignmentGuard, is_below
 from linnet.errors import ConfigError, DataError, StoppedError, TrainingError
+from linnet.finetune.forgetting import ForgettingGuard
 from linnet.model import load_checkpoint
 from linnet.train import loop as loop_module
 from linnet.train.stream import Context
@@ -88,22 +94,67 @@ def test_rewards_are_added_up_by_weights_and_named_where_they_fail(tmp_path: Pat
         choose_rewards(["ends", "ends=2"])
     file = tmp_path / "own.py"
     file.write_text(OWN)
-    assert list(own := load_rewards(file)) == ["short"]
-    assert choose_rewards(["short"], own).of(Sample("", "", tokens=3)) == {"short": 0.25}
+    own = load_rewards(file)
+    assert (list(own.functions), own.files) == (["short"], (file,))
+    assert choose_rewards(["short"], own.functions).of(Sample("", "", tokens=3)) == {"short": 0.25}
     file.write_text("def broken(sample):\n    return sample.nothing\n")
-    with pytest.raises(TrainingError, match=r"'broken' failed on .* \(AttributeError"):
-        choose_rewards(["broken"], load_rewards(file)).of(Sample("", "x"))
+    broken = choose_rewards(["broken"], load_rewards(file).functions)
+    with pytest.raises(
+        TrainingError, match=r"'broken' failed on a\.jsonl:3, answered by \"x\" \(Att"
+    ):
+        broken.of(Sample("", "x"), source="a.jsonl:3")
     file.write_text(
         "from __future__ import annotations\nimport dataclasses, sys\n"
         "@dataclasses.dataclass\nclass Limits:\n    most: int = 3\n"
         "def leaves(sample):\n    sys.exit(0)\n"
     )
     with pytest.raises(TrainingError, match=r"'leaves' failed on .* \(SystemExit"):
-        choose_rewards(["leaves"], load_rewards(file)).of(Sample("", "x"))
+        choose_rewards(["leaves"], load_rewards(file).functions).of(Sample("", "x"))
     for text in ("def", "x = 1", "exit(0)"):
         file.write_text(text)
         with pytest.raises(ConfigError, match=r"own\.py"):
             load_rewards(file)
+
+
+@pytest.mark.parametrize(
+    "given", [math.nan, math.inf, -0.1, 1.5, None, "1.0", [1.0], torch.tensor([0.1, 0.2])]
+)
+def test_a_reward_that_gives_no_number_from_0_to_1_is_named(given: Any) -> None:
+    rewards = choose_rewards(["odd"], {"odd": lambda sample: given})
+    with pytest.raises(
+        TrainingError, match=r"'odd' must give a number from 0 to 1. Got .* for a\.j"
+    ):
+        rewards.of(Sample("", "x"), source="a.jsonl:3")
+
+
+def test_what_is_a_number_is_taken() -> None:
+    for given in (True, 1, np.float32(1), torch.tensor(1.0), 1 + 1e-9):
+        rewards = choose_rewards(["one"], {"one": lambda sample, given=given: given})
+        assert rewards.of(Sample("", "x"))["one"] == pytest.approx(1)
+
+
+def test_a_reward_file_may_import_what_lies_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashes = set()
+    for value in (0.25, 0.5, 0.25):
+        for folder in ("one", "two"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / "beside_it.py").write_text(f"VALUE = {value}\n")
+            (tmp_path / folder / "own.py").write_text(
+                "from beside_it import VALUE\ndef fixed(sample):\n    return VALUE\n"
+            )
+        monkeypatch.chdir(tmp_path)
+        before = list(sys.path)
+        own = load_rewards(Path("one/own.py"))
+        load_rewards(tmp_path / "two" / "own.py")
+        assert own.functions["fixed"](SAID) == value
+        assert sys.path == before
+        assert own.files[1:] == (tmp_path / "one" / "beside_it.py",)
+        hashes.add(own.hash)
+        (tmp_path / "one" / "__pycache__").exists() and shutil.rmtree(tmp_path / "one/__pycache__")
+    assert len(hashes) == 2  # other code is another recipe
+    assert "beside_it" not in sys.modules
 
 
 def rollouts(directory: Path, **changes: Any) -> tuple[Rollouts, Context]:
@@ -228,11 +279,35 @@ def test_a_run_learns_what_is_rewarded_and_goes_on_exactly(
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_patience_waits_for_more_than_chance() -> None:
+    best = [0.5, 0.7, 0.2, 0.9]
+    for now, counts in (([0.4, 0.8, 0.1, 0.9], False), ([0.3, 0.5, 0.0, 0.8], True), (best, False)):
+        notes: dict[str, Any] = {}
+        guard = AlignmentGuard(ForgettingGuard(), beta=0.0, tokens=0, notes=notes)
+        notes[HELD_OUT_REWARDS] = best
+        figures = {"loss": -float(np.mean(best)), "reward": float(np.mean(best))}
+        assert guard.judge(figures, None).decision == "keep"
+        notes[HELD_OUT_REWARDS] = now
+        verdict = guard.judge(
+            {"loss": -float(np.mean(now)), "reward": float(np.mean(now))}, figures
+        )
+        assert (verdict.decision, verdict.counts) == ("pass", counts)
+    assert is_below([0.1], [0.2])
+    assert not is_below([0.3], [0.2])
+
+
+def test_prompts_for_validation_are_drawn_by_the_seed() -> None:
+    prompts: Any = list(range(100))
+    drawn = [_drawn(prompts, seed=seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert drawn[0] == sorted(set(drawn[0]))
+    assert len(drawn[0]) == MOST_VALIDATED
+    assert _drawn(prompts[:5], seed=1) == prompts[:5]
+
+
 def test_what_cannot_work_is_refused() -> None:
     with pytest.raises(ConfigError, match="multiple of group"):
         AlignConfig(method="grpo", batch=10)
-    with pytest.raises(ConfigError, match="rewards are for --method grpo"):
-        AlignConfig(rewards=("refuses",))
 
 
 @pytest.mark.parametrize(

@@ -330,6 +330,54 @@ def test_the_document_of_the_conversation_is_meant_by_this_document() -> None:
     assert {citation.source for citation in answer.citations} == {"lease.pdf"}
 
 
+# Several passages of one title each begin with its name; what is asked for tells them apart.
+FEVER = (
+    "Marsh fever is a disease that affects the lungs. Most people with Marsh fever are affected "
+    "by a cough. Marsh fever causes fatigue.",
+    "Marsh fever is the most common reason for the fatigue of people in the Delta.",
+    "It is estimated that 1 in 40,000 people fall ill with this condition.",
+    "A parasite causes Marsh fever. The parasites that cause Marsh fever live in water.",
+    "Marsh fever is thought to be old. It is transmitted in the bite of a midge.",
+    "Remedies against Marsh fever may include\n\n- quinine  - rest",
+    "Patients get polymerase chain reaction (PCR) tests. PCR is done in hospitals.",
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("What is Marsh fever?", "Marsh fever is a disease that affects the lungs."),
+        ("How many people are affected by Marsh fever?",
+         "It is estimated that 1 in 40,000 people fall ill with this condition."),
+        ("How common is Marsh fever?",
+         "It is estimated that 1 in 40,000 people fall ill with this condition."),
+        ("What causes Marsh fever?", "A parasite causes Marsh fever."),
+        ("How is Marsh fever transmitted?", "It is transmitted in the bite of a midge."),
+        ("What may remedies against Marsh fever include?",
+         "Remedies against Marsh fever may include\n- quinine\n- rest"),
+        ("What does PCR stand for?", "Patients get polymerase chain reaction (PCR) tests."),
+    ],
+)  # fmt: skip
+def test_of_sentences_on_a_subject_the_one_answers_that_says_what_is_asked(
+    question: str, said: str
+) -> None:
+    about = [passage(text, f"{n}.md", "Marsh fever") for n, text in enumerate(FEVER)]
+    answer = Assistant(PassagesInMemory(about)).ask(question)
+    assert said in answer.answer
+    assert " ".join(answer.citations[0].text.split()) == " ".join(said.split())
+
+
+def test_a_question_in_parts_is_as_sure_as_its_least_sure_part(assistant: Assistant) -> None:
+    parts = "When does the lease end?", "Who is the landlord?"
+    drafts = [
+        assistant.draft(assistant.gather(assistant.understand(question)))
+        for question in (*parts, " ".join(parts))
+    ]
+    for name in ("score", "margin", "form"):
+        each = [draft.measures[name] for draft in drafts]
+        assert each[2] == min(each[:2])
+
+
 @pytest.mark.parametrize(
     ("text", "kinds"),
     [
@@ -337,6 +385,8 @@ def test_the_document_of_the_conversation_is_meant_by_this_document() -> None:
         (STAFF, ["row"] * 4),
         (LOG, ["line"] * 4),
         ("- one\n  goes on\n- two", ["item", "item"]),
+        ("- one, and 2 - 1  - two  - three", ["item"] * 3),  # its lines have lost their ends
+        ("A text  - not a list.", ["sentence"]),
         ("A sentence that is broken at its end for\nits length. Another one.", ["sentence"] * 2),
         ("", []), ("| | |", []), ("...", []),
     ],

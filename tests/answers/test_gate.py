@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from linnet import artifact
 from linnet.answers import Assistant, Citation, Draft, Evidence, Question
-from linnet.answers.cases import Case, Span, Without, is_right, read_cases
+from linnet.answers.cases import Case, Span, Without, from_example, is_right, read_cases
 from linnet.answers.evidence import Search
 from linnet.answers.feedback import Feedback
 from linnet.answers.feedback import Span as Cited
@@ -22,7 +23,9 @@ from linnet.answers.gate.model import MonotoneModel, fit, recalibration, rescale
 from linnet.answers.gate.reference import measure
 from linnet.answers.gate.results import resplits, results
 from linnet.answers.gate.trials import Trial, put_rated, verdict_on
+from linnet.config import from_mapping
 from linnet.errors import DamagedError, DataError
+from linnet.examples.record import Example
 from linnet.retrieval import Found, Passage, PassagesInMemory, Place
 from linnet.scoring.bounds import binomial_tail
 
@@ -76,6 +79,26 @@ def test_the_expected_sentence_is_right_wherever_it_stands() -> None:
     assert is_right(case, [citation(27, 55)], [])
     assert not is_right(case, [citation(0, 26)], [])
     assert not is_right(case.withheld(), [citation(27, 55)], [])
+
+
+def test_a_quote_that_names_its_value_is_right_wherever_it_stands(tmp_path: Path) -> None:
+    row = {
+        "id": "1", "kind": "question", "question": "What is OD short for?", "answer": "opening day",
+        "generator": "abbreviations", "source": "copy.txt", "start": 500, "end": 516,
+        "quote": "opening day (OD)", "passage": [400, 600], "split": "train", "language": "en",
+    }  # fmt: skip
+    case = from_example(from_mapping(Example, row, where="row"))
+    assert case is not None
+    said = "The opening day (OD) is Monday."
+    cited = Citation("hours.txt", 0, len(said), None, said)
+    assert is_right(case, [cited], [])
+    other = "The opening day is Monday."
+    assert not is_right(case, [Citation("hours.txt", 0, len(other), None, other)], [])
+    # A row of a table says more than one value and its name.
+    row |= {"quote": "OD | opening day | Monday | nine | six", "end": 538}
+    case = from_example(from_mapping(Example, row, where="row"))
+    assert case is not None
+    assert case.quotes == ((),)
 
 
 def test_what_is_cited_counts_wherever_its_passage_stands() -> None:
@@ -244,6 +267,17 @@ def test_features_are_what_they_say() -> None:
     other = max(one.score for one in found if one.passage.place.source != "hours.txt")
     assert seen["lexical_margin"] == pytest.approx((best - other) / best)
     assert all(math.isnan(seen[name]) for name in ("dense_level", "reranked", "certainty"))
+    assert (seen["asks_more"], seen["asks_reason"], seen["nothing_missing"]) == (1, 0, 0)
+    lacking = replace(draft, measures={"missing": 2.0})
+    assert observe(evidence, lacking, reference)["nothing_missing"] == -2
+    both = replace(
+        evidence, each=(evidence, evidence),
+        question=replace(evidence.question, each=(
+            evidence.question, Question("Why?", "Why?", language="en"),
+        )),
+    )  # fmt: skip
+    seen = observe(both, replace(draft, measures={"answered": 1.0}), reference)
+    assert (seen["parts_answered"], seen["asks_more"], seen["asks_reason"]) == (0.5, 0, 0)
     nothing = Evidence(evidence.question, (), ())
     assert observe(nothing, Draft(""), reference)["words_covered"] == 0
 

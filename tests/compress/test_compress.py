@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from linnet.compress import candidates
-from linnet.compress import compress as compress_module
+from linnet.compress import candidates, measurements
 from linnet.compress.blockwise import make_smaller
 from linnet.compress.candidates import Candidate, plans
-from linnet.compress.choice import Loss, is_above_chance, loss_of
-from linnet.compress.compress import choose, compress, pareto
+from linnet.compress.choice import Loss, choose, is_above_chance, loss_of, pareto
+from linnet.compress.compress import NoCandidateError, candidates_of, compress
 from linnet.compress.config import CompressConfig
 from linnet.compress.importance import measure_importance
 from linnet.compress.mixing import Option, mix, options_of, rounding_error
 from linnet.compress.quality import nats, read_questions
+from linnet.compress.report import read_results
 from linnet.compress.sensitivity import sensitivities, weighted
-from linnet.errors import ConfigError, DataError, ModelError
+from linnet.errors import ConfigError, DataError, ModelError, OutputError
 from linnet.export.config import ExportConfig
 from linnet.export.gguf import export_gguf
 from linnet.gguf.architectures import tensors
@@ -287,8 +288,10 @@ def test_what_is_taken() -> None:
     assert choose([*kept[:2], lucky, doubtful], settings(keep="99%")).name == "q4_k"
     assert choose([*kept[:2], lucky], settings(keep="99%")).name == "q2_k"
     unsure = [candidate("q8_0", 100, loss(0.995, 0.985, "not clear", 470))]
-    with pytest.raises(ConfigError, match="about 470 questions would tell"):
+    with pytest.raises(ConfigError, match=r"0\.50 points too few; about 470 questions would tell"):
         choose(unsure, settings(keep="99%"))
+    with pytest.raises(ConfigError, match=r"that q4_k does better may be chance"):
+        choose([*unsure, candidate("q4_k", 60, loss(0.999, 0.995))], settings(keep="99%"))
     with pytest.raises(ConfigError, match="no speed could be measured"):
         choose(kept, CompressConfig(speed=True))
     worse = candidate("q5_0", 70, loss(0.99, 0.98))
@@ -299,6 +302,10 @@ def test_what_is_taken() -> None:
         {"size": "60"},
         {"size": "1MB", "speed": True},
         {"speed": True, "measure_speed": False},
+        {"prune": "0.5"},
+        {"prune": "1.5", "calibration": "notes"},
+        {"prune": "half", "calibration": "notes"},
+        {"prune_seconds": 60},
     ):
         with pytest.raises(ConfigError):
             CompressConfig(**wrong)
@@ -351,32 +358,42 @@ def test_a_file_holds_what_gptq_made(base: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "y.gguf").exists()
 
 
-def test_a_model_is_compressed_and_a_run_goes_on(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[str] = []
-    measure = compress_module.measure
+@pytest.fixture(scope="module")
+def compressed(
+    base: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, list[str], Any]]:
+    """What comes of a run that was interrupted once, and the files that were made, in order."""
+    out, made = tmp_path_factory.mktemp("compressed") / "small", []
+    make_file = candidates.make_file
 
-    def counted(plan: Any, *args: Any, **kwargs: Any) -> Candidate:
-        if plan.name == "q4_k" and "q4_k" not in made:
-            made.append(plan.name)
-            raise KeyboardInterrupt
+    def stopped(plan: Any, *args: Any, **kwargs: Any) -> None:
         made.append(plan.name)
-        return measure(plan, *args, **kwargs)
+        if made == ["q8_0", "q4_k"]:
+            raise KeyboardInterrupt
+        make_file(plan, *args, **kwargs)
 
-    monkeypatch.setattr(compress_module, "measure", counted)
-    monkeypatch.setattr(candidates, "LADDER", ("q8_0", "q4_k", "q2_k"))
-    monkeypatch.setattr(candidates, "MIXED_BITS", (3.5,))
-    monkeypatch.setattr(candidates, "BY_GPTQ", ("q4_k",))
-    with pytest.raises(KeyboardInterrupt):
-        compress(base / "model", base / "rows.jsonl", tmp_path / "small", settings())
-    done = compress(base / "model", base / "rows.jsonl", tmp_path / "small", settings())
-    results = json.loads((tmp_path / "small" / "results.json").read_text())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measurements, "make_file", stopped)
+        patch.setattr(candidates, "LADDER", ("q8_0", "q4_k", "q2_k"))
+        patch.setattr(candidates, "MIXED_BITS", (3.5,))
+        patch.setattr(candidates, "BY_GPTQ", ("q4_k",))
+        with pytest.raises(KeyboardInterrupt):
+            compress(base / "model", base / "rows.jsonl", out, settings())
+        stats = compress(base / "model", base / "rows.jsonl", out, settings()).stats
+        yield out, made, stats
+
+
+def test_a_model_is_compressed_and_a_run_goes_on(
+    base: Path, compressed: tuple[Path, list[str], Any]
+) -> None:
+    out, made, stats = compressed
+    assert made == ["q8_0", "q4_k", "q4_k", *made[3:]]  # and what was measured is not made anew
+    results = read_results(out)
     sizes = {c["name"]: c["bytes"] for c in results["candidates"]}
     assert sizes["q4_k gptq"] == sizes["q4_k"]
     chosen = next(c for c in results["candidates"] if c["name"] == results["choice"]["name"])
-    file = tmp_path / "small" / "model.gguf"
-    assert file.stat().st_size == chosen["bytes"] == done.stats["bytes"]
+    file = out / "model.gguf"
+    assert file.stat().st_size == chosen["bytes"] == stats["bytes"]
     assert chosen["loss"]["verdict"] == "keeps"
     tested = sorted(results["candidates"][1:], key=lambda c: (c["expected"], -c["bytes"]))
     accepted = list(itertools.takewhile(lambda c: c["loss"]["verdict"] == "keeps", tested))
@@ -388,9 +405,65 @@ def test_a_model_is_compressed_and_a_run_goes_on(
     after = nats(dequantised(file, model.config), questions.right)
     kept = math.exp(-float((after - before).sum() / questions.tokens.sum()))
     assert kept == pytest.approx(chosen["loss"]["kept"], abs=1e-6)
-    assert "was taken" in (tmp_path / "small" / "report.html").read_text()
-    assert (tmp_path / "small" / "candidates.svg").is_file()
-    assert not (tmp_path / "small" / "work").exists()
+    assert "was taken" in (out / "report.html").read_text()
+    assert (out / "candidates.svg").is_file()
+
+
+def test_another_choice_measures_nothing_anew(
+    base: Path, compressed: tuple[Path, list[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Figures are kept by what they depend on; the decision depends on them and is kept nowhere."""
+    out, made, _ = compressed
+    source, before, rows = base / "rows.jsonl", list(made), read_results(out)["candidates"]
+    first = read_results(out)["choice"]["name"]
+
+    def taken(**changes: Any) -> str:
+        compress(base / "model", source, out, settings(**changes))
+        return str(read_results(out)["choice"]["name"])
+
+    def never(*given: Any, **more: Any) -> None:
+        raise AssertionError("measured anew")
+
+    for name in ("nats", "nats_in", "options_of", "sensitivities", "measure_importance"):
+        monkeypatch.setattr(measurements, name, never)
+    low = next(c["loss"]["low"] for c in rows if c["name"] == first)
+    assert taken(keep=f"{100 * low + 1e-3:.4f}%") != first
+    size = next(c["bytes"] for c in rows if c["name"] == "q4_k") / 1000
+    assert taken(size=f"{size:.3f}KB") in ("q4_k", "q4_k gptq")
+    # Refused: what is there stays as it is, the figures are shown, with the reason.
+    file = (out / "model.gguf").read_bytes()
+    for changes, message in (
+        ({"keep": "99.9999%"}, r"q8_0, from which least is expected to be lost, keeps .* at least "
+                               r".*: \d+\.\d\d points too few"),
+        ({"size": "180KB"}, r"the smallest, .*, has .*, \d.* too many"),
+    ):  # fmt: skip
+        with pytest.raises(NoCandidateError, match=message) as refused:
+            taken(**changes)
+        shown = read_results(refused.value.directory)
+        assert (shown["choice"], shown["refusal"]) == (None, str(refused.value))
+        assert len(shown["candidates"]) == len(rows)
+        assert "Nothing was taken" in (refused.value.directory / "report.html").read_text()
+    assert (out / "model.gguf").read_bytes() == file
+    assert made == before
+    for place in candidates_of(out).rglob("*.gguf"):
+        place.unlink()  # whoever wants the space
+    monkeypatch.setattr(measurements, "measure_importance", measure_importance)
+    assert taken() == first
+    assert made == [*before, first]
+    assert not (candidates_of(out) / "results.json").exists()  # that of the refusal
+    # Other questions: the files are made of the same plans, the answers are other answers.
+    monkeypatch.undo()
+    with pytest.raises(ConfigError, match="at most 1KB"):
+        compress(base / "model", source, out, settings(questions=20, size="1KB"))
+    known = json.loads((candidates_of(out) / "files" / "whole" / "model.json").read_text())
+    assert len(known) == 1  # with other questions the text is another that shows what matters
+
+
+def test_an_unfit_place_is_refused(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "small.candidates").mkdir()
+    (tmp_path / "small.candidates" / "mine.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"small\.candidates holds something that linnet did not"):
+        compress(base / "model", base / "rows.jsonl", tmp_path / "small", settings())
 
 
 def test_questions_must_say_something(base: Path, tmp_path: Path) -> None:

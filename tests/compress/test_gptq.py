@@ -12,6 +12,8 @@ from torch import Tensor
 
 from linnet.compress.blockwise import (
     _READ_WITH,
+    BlockFormat,
+    GroupFormat,
     Inputs,
     _best,
     _column_scales,
@@ -72,7 +74,7 @@ def written_out(values: Tensor, hessian: Tensor, bits: int, size: int, order: Te
     for place, column in enumerate(order.tolist() if order is not None else range(width)):
         if order is None and place % size == 0:
             fit(slice(place, place + size))
-        found[:, column] = (work[:, column] / scale[:, column]).round().clamp(-most, most)
+        found[:, column] = (work[:, column] / scale[:, column]).round().clamp(-most - 1, most)
         found[:, column] *= scale[:, column]
         error = (work[:, column] - found[:, column]) / inverse[column, column]
         work -= torch.outer(error, inverse[column])
@@ -85,12 +87,13 @@ def written_out(values: Tensor, hessian: Tensor, bits: int, size: int, order: Te
 @pytest.mark.parametrize("ordered", [False, True])
 def test_gptq_is_its_formula(bits: int, size: int, width: int, ordered: bool) -> None:
     values, hessian = matrix(12, width), correlated(width)
-    found = gptq(values, hessian, Groups(bits, size), ordered=ordered)
+    grid = Groups(bits, size, searched=False)
+    found = gptq(values, hessian, grid, ordered=ordered)
     order = hessian.diagonal().argsort(descending=True, stable=True) if ordered else None
     expected = written_out(values, hessian, bits, size if width % size == 0 else width, order)
     torch.testing.assert_close(found.values.double(), expected, rtol=0, atol=2e-5)
     assert off_by(values, found.values, hessian) < 0.7 * off_by(
-        values, round_to(values, Groups(bits, size), hessian.diagonal()).values, hessian
+        values, round_to(values, grid, hessian.diagonal()).values, hessian
     )
 
 
@@ -103,7 +106,7 @@ def test_gptq_lies_between_rounding_and_the_best_of_all() -> None:
         gptq(values, hessian, grid, ordered=True),
     )
     assert torch.equal(plain.scale, found.scale)
-    every = torch.tensor(list(itertools.product([-1.0, 0.0, 1.0], repeat=6)))
+    every = torch.tensor(list(itertools.product([-2.0, -1.0, 0.0, 1.0], repeat=6)))
     best = [
         min(energy(row - each * scale, hessian) for each in every[:, None])
         for row, scale in zip(values[:, None], plain.scale[:, None], strict=True)
@@ -244,6 +247,49 @@ def test_a_model_is_less_off_than_by_rounding(family: str) -> None:
         assert (own(ROWS[0]) - before).norm() < (plain - before).norm()
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("format", [
+    GroupFormat(4, 32), GroupFormat(4, 32, zero=True), GroupFormat(4), GroupFormat(8),
+])  # fmt: skip
+def test_groups_are_less_off_than_by_rounding(family: str, format: GroupFormat) -> None:
+    """And what the codes stand for is what the parameters have become."""
+    model = model_of(family=family, **FAMILIES[family])
+    fitted, plain = copy.deepcopy(model), copy.deepcopy(model)
+    names = [
+        name for name, each in model.named_parameters()
+        if name.startswith("blocks.") and each.dim() == 2
+    ]  # fmt: skip
+    made = make_smaller(fitted, ROWS, dict.fromkeys(names, format))
+    assert made.choices.keys() == made.stored.keys() == set(names)
+    assert any(choice.way != "rounding" for choice in made.choices.values())
+    assert all(choice.error <= choice.rounding for choice in made.choices.values())
+    parameters, rounded_ = dict(fitted.named_parameters()), dict(plain.named_parameters())
+    for name, codes in made.stored.items():
+        assert torch.equal(codes.values(), parameters[name])
+        values = rounded_[name].data
+        _, rounded_[name].data = format.rounded(name, values, torch.ones(values.shape[1]))
+    if format == GroupFormat(4, 32):
+        with torch.no_grad():
+            before = model(ROWS[0])
+            assert (fitted(ROWS[0]) - before).norm() < (plain(ROWS[0]) - before).norm()
+
+
+def test_scales_of_groups_are_no_worse_than_the_whole_range() -> None:
+    """By the columns' importance, and held in bf16; columns of zeros stay so."""
+    values, weight = matrix(16, 128), torch.rand(128)
+    values[:, :32] = 0
+    for zero in (False, True):
+        for bits in (4, 8):
+            whole = round_to(values, Groups(bits, 32, zero=zero, searched=False), weight).values
+            grid = Groups(bits, 32, zero=zero)
+            chosen = round_to(values, grid, weight)
+            assert not chosen.values[:, :32].any()
+            assert torch.equal(chosen.scale, chosen.scale.bfloat16().float())
+            torch.testing.assert_close(grid.codes(chosen).values(), chosen.values)
+            off = [((each - values).square() * weight).sum() for each in (chosen.values, whole)]
+            assert off[0] <= off[1] * (1 if bits == 4 else 1.02)
+
+
 @pytest.mark.parametrize("type", ["q8_0", "iq4_nl"])
 def test_no_matrix_is_more_off_than_by_rounding(type: str) -> None:
     model = model_of()
@@ -256,7 +302,7 @@ def test_what_is_not_better_stays_rounded() -> None:
     """On the texts that it is fitted on as on those held out."""
     values = matrix(4, 64)
     inputs = Inputs(torch.diag(torch.rand(64) + 0.1), correlated(64))
-    ways = _ways(_Matrix("x", [], values, "q4_0"), inputs)
+    ways = _ways(_Matrix("x", [], values, BlockFormat("q4_0")), inputs)
     best = _best(ways)
     assert best.fitted <= ways[0].fitted
     assert best.held_out <= ways[0].held_out

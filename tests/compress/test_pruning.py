@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 
-from linnet.compress import distil
-from linnet.compress.distil import prune_model
-from linnet.compress.distillation import DistillationLoss, divergence
+from linnet.compress import prune as prune_stage
+from linnet.compress.distillation import DistillationLoss
+from linnet.compress.prune import prune_model
 from linnet.compress.prune_config import PruneConfig
 from linnet.compress.pruning import (
     PrunedShape,
@@ -21,12 +20,12 @@ from linnet.compress.pruning import (
     require_publishable,
     shape_for,
 )
-from linnet.errors import ConfigError, ModelError
+from linnet.compress.teachers import LiveTeacher
+from linnet.errors import ConfigError, DataError, ModelError
 from linnet.model import ModelConfig, Transformer, load_model, save_checkpoint
 from linnet.shards.batches import Batch
 from linnet.tokenizer import TokenizerConfig, load
 from linnet.tokenizer import train as train_tokenizer
-from linnet.train.objectives import next_token
 
 DRAW = torch.Generator().manual_seed(5)
 
@@ -183,73 +182,13 @@ def test_width_and_heads_agree_where_a_family_has_no_width_of_heads() -> None:
         require_publishable(pruned_config(config, PrunedShape(2, 1024, 8, 256)))
 
 
-# --- distillation ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("mixing", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_the_divergence_is_that_of_trl(mixing: float, temperature: float) -> None:
-    gkd = pytest.importorskip("trl.experimental.gkd")
-    student = torch.randn(2, 5, 11, generator=DRAW).requires_grad_()
-    teacher = torch.randn(2, 5, 11, generator=DRAW)
-    expected = gkd.GKDTrainer.generalized_jsd_loss(
-        student, teacher, beta=mixing, temperature=temperature, reduction="sum"
-    )
-    ours = student.detach().clone().requires_grad_()
-    found = divergence(
-        ours.flatten(0, 1), teacher.flatten(0, 1), mixing=mixing, temperature=temperature
-    ).sum()
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(
-        torch.autograd.grad(found, ours)[0], torch.autograd.grad(expected, student)[0]
-    )
-
-
-def test_the_divergence_from_a_copy_is_nothing() -> None:
-    one = model()
-    for mixing in (0.0, 0.5, 1.0):
-        loss = DistillationLoss(one, weight=1.0, mixing=mixing)(one, batch()).detached()
-        assert float(loss.sum) == pytest.approx(0, abs=1e-4)
-
-
-def test_without_a_weight_it_is_plain_training_bit_for_bit() -> None:
-    one, teacher, given = model(), model(2), batch()
-    plain, ours = next_token(one, given), DistillationLoss(teacher, weight=0.0)(one, given)
-    assert torch.equal(plain.sum, ours.sum)
-    assert plain.weight == ours.weight
-    parameters = list(one.parameters())
-    for first, second in zip(
-        torch.autograd.grad(plain.sum, parameters),
-        torch.autograd.grad(ours.sum, parameters),
-        strict=True,
-    ):
-        assert torch.equal(first, second)
-
-
-def test_the_loss_is_what_its_formula_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("linnet.compress.distillation.POSITIONS", 7)
-    one, teacher, given = model(), model(2), batch()
-    loss = DistillationLoss(teacher, weight=0.6, temperature=2.0)(one, given)
-    assert given.loss_mask is not None
-    ours, theirs = (each(given.tokens)[given.loss_mask] for each in (one, teacher))
-    apart = F.kl_div(
-        (ours / 2).log_softmax(-1), (theirs / 2).log_softmax(-1), reduction="sum", log_target=True
-    )
-    plain = F.cross_entropy(ours, given.targets[given.loss_mask], reduction="sum")
-    torch.testing.assert_close(loss.sum, 0.6 * 4 * apart + 0.4 * plain)
-    parameters = list(one.parameters())
-    expected = torch.autograd.grad(0.6 * 4 * apart + 0.4 * plain, parameters)
-    for first, second in zip(torch.autograd.grad(loss.sum, parameters), expected, strict=True):
-        torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-4)
-    other = model(vocab_size=61)
-    with pytest.raises(ModelError, match="must share one vocabulary"):
-        DistillationLoss(other)(one, given)
+# --- distilled afterwards -------------------------------------------------------------------------
 
 
 def test_a_pruned_model_learns_from_the_whole_one() -> None:
     teacher = model(mlp_width=64)
     small = prune(teacher, PrunedShape(3, 24, 1, 24), measure_scores(teacher, ROWS)).train()
-    objective = DistillationLoss(teacher)
+    objective = DistillationLoss(LiveTeacher(teacher))
     optimizer = torch.optim.AdamW(small.parameters(), lr=3e-3)
     losses = []
     for step in range(40):
@@ -267,7 +206,7 @@ def test_a_model_is_pruned_and_distilled_into_a_checkpoint_of_its_family(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transformers = pytest.importorskip("transformers")
-    monkeypatch.setattr(distil, "plot_curves", lambda metrics, out: [])
+    monkeypatch.setattr(prune_stage, "plot_curves", lambda metrics, out: [])
     words = [f"The {a} {b} sees a {c}." for a in ["old", "red", "odd"]
              for b in ["owl", "cat", "fox"] for c in ["hill", "lake", "wood"]]  # fmt: skip
     text = tmp_path / "text.txt"
@@ -291,3 +230,9 @@ def test_a_model_is_pruned_and_distilled_into_a_checkpoint_of_its_family(
     with torch.no_grad():
         torch.testing.assert_close(theirs(row).logits, ours(row), atol=1e-4, rtol=1e-3)
     assert ours.config.parameters == made.stats["parameters"] < made.stats["of_parameters"]
+    for name, content in (("empty.txt", ""), ("one.txt", "One line.")):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(DataError, match=r"at least 100 tokens, to see what matters .* Got "):
+            prune_model(tmp_path / "model", tmp_path / name, tmp_path / "none", config)
+    with pytest.raises(ConfigError, match="sizes that take something away"):
+        prune_model(tmp_path / "model", text, tmp_path / "same", PruneConfig(mlp_width=40))

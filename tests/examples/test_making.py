@@ -467,11 +467,20 @@ def test_a_corpus_without_documents_is_refused(
         "Optional load is a weight that the Wexford crane lifts.",
         "Lifting the Wexford load is a decision that involves the whole crew.",
         "Tests are used to find cracks before they grow.",
+        "The Wexford Wexford pump is a machine that lifts water.",  # a name within a short form
     ],
 )
 def test_what_does_not_stand_alone_is_not_asked_about(sentence: str) -> None:
     source, context = a_source(f"# Harbour\n\nWhat came before is not told here. {sentence}\n")
     assert [one.question for one in of_generator(sentences, source, context)] == []
+
+
+def test_items_on_one_line_are_asked_about_without_their_marks() -> None:
+    items = "The Wexford pump is a machine that lifts water.", "Wexford rust is a stain on ropes."
+    source, context = a_source(f"# Harbour\n\n- {items[0]}  - {items[1]}\n")
+    made = of_generator(sentences, source, context)
+    assert [one.quote for one in made if one.kind == "question"] == list(items)
+    assert not any(" - " in one.question for one in made)
 
 
 def test_what_stands_for_the_title_may_point_back() -> None:

@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import few_examples
 import pytest
 from test_export import with_splits
 
-from linnet.align.encoding import UnitsReport
+from linnet.align.encoding import UNOPPOSED, UnitsReport
 from linnet.align.preferences import judged_examples, pairs_of_examples
 from linnet.align.prompts import read_prompts
 from linnet.align.rewards import REWARDS
@@ -127,7 +128,7 @@ def test_examples_are_preferences_each_with_its_passage(
     answers = {example.answer for example in divided if example.answerable}
     refusals = set(REFUSALS.values())
     report = UnitsReport()
-    pairs = list(pairs_of_examples(place, left_out=report.leave_out_example))
+    pairs = list(pairs_of_examples(place, left_out=partial(report.leave_out, UNOPPOSED)))
     trained = [example for example in divided if example.split == "train"]
     assert len(pairs) + report.rows == len(trained)  # nothing is lost uncounted
     assert {pair.source.rpartition(":")[2] for pair in pairs} <= {

@@ -395,6 +395,8 @@ def test_wrong_input_is_named(base: Path, tmp_path: Path) -> None:
         finetune(base / "model", rows, out, settings(targets=("nonsense",)))
     with pytest.raises(ConfigError, match="pull is for --method full"):
         settings(pull=1.0)
+    with pytest.raises(ConfigError, match="rank is for --method lora"):
+        settings(method="full", rank=8)
     for wrong in (
         {"clip": -1.0},
         {"weight_decay": -3.0},

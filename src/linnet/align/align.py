@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from linnet import artifact, hub, runtime
+from linnet import artifact, runtime
 from linnet.align.config import AlignConfig
 from linnet.align.learning import Learning, Sizes, examples_config, forms_of, read_learning
+from linnet.align.rewards import load_rewards
+from linnet.align.thumbs import source_of
 from linnet.align.validation import AlignmentGuard
 from linnet.card import CARD, write_card
-from linnet.errors import ConfigError
-from linnet.finetune.base import base_input, data_inputs, fit_base
+from linnet.finetune.base import base_input, data_inputs, find_base, fit_base
 from linnet.finetune.budget import CPU_TOKENS, GPU_TOKENS, VALIDATIONS
 from linnet.finetune.forgetting import ForgettingGuard, GeneralLoss
 from linnet.finetune.memory import Demand, Fit, fit
 from linnet.finetune.packing import held_out_loss
 from linnet.finetune.replay import settle_general_text
-from linnet.model.adapter import is_adapter
 from linnet.model.checkpoint import Checkpoint, save_checkpoint
 from linnet.model.heads import replace_head
 from linnet.model.merging import ADAPTER, merge
@@ -55,6 +55,13 @@ FIT = "fit.json"
 VOLATILE = (CARD, METRICS, "*.svg", "*.png")
 ENOUGH_STEPS = 60  # a run on few rows reads them again, up to
 MOST_PASSES = 5.0
+
+_REMEDIES = {
+    "dpo": "try --sft-weight 0.1, --loss ipo, a larger --beta or a lower --lr, or fine-tune on "
+    "what was chosen first",
+    "kto": "try a larger --beta or a lower --lr, or fine-tune on what was good first",
+}
+"""Against chosen completions that become less likely, by the method."""
 
 
 @dataclass(frozen=True)
@@ -92,20 +99,18 @@ def align(
     """
     started = time.monotonic()
     config, out = config or AlignConfig(), Path(out)
-    data = [data] if isinstance(data, str | Path) else data
-    found = hub.find(model, progress=progress)
-    if is_adapter(found.path):
-        raise ConfigError(
-            f"{found.path} is an adapter; merge it first (linnet merge), and align what comes out"
-        )
+    named = [data] if isinstance(data, str | Path) else data
+    data = [source_of(place, progress) for place in named]
+    found = find_base(model, "align", progress=progress)
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),
         **data_inputs(
             data, "", config.general, book="open", progress=progress
         ),
     }  # fmt: skip
-    if config.reward_file is not None:
-        inputs["rewards"] = artifact.hash_file(config.reward_file)
+    own_rewards = load_rewards(config.reward_file) if config.reward_file is not None else None
+    if own_rewards is not None:
+        inputs["rewards"] = own_rewards.hash
 
     def write(draft: Draft) -> None:
         base = fit_base(
@@ -116,7 +121,7 @@ def align(
             progress=progress,
         )
         own = dataclasses.replace(config, context=min(config.context, base.shape.context))
-        learning = read_learning(data, base, own, progress)
+        learning = read_learning(data, base, own, own_rewards, progress)
         plan = _settle(draft.path, base, learning, own)
         load_plotting()  # at the end, nobody would have reserved the time for it
         with interruptible() as interrupt, runtime.threads(plan.machine.runtime.threads):
@@ -180,8 +185,8 @@ def _assemble(directory: Path, base: Base, plan: _Plan, progress: Progress, star
     model = _load(base, plan)
     if plan.fitted.recompute:
         recompute_blocks(model, compiled=False)
-    parts = plan.learning.assemble(directory, base, model, plan.sizes, progress)
     watch: dict[str, Any] = {}
+    parts = plan.learning.assemble(directory, base, model, plan.sizes, watch, progress)
     device = machine.runtime.device
     validators: list[Validator] = []
     if parts.validator is not None:
@@ -206,6 +211,7 @@ def _assemble(directory: Path, base: Base, plan: _Plan, progress: Progress, star
         ForgettingGuard(config.max_forgetting, config.forgetting_patience, progress, watch),
         beta=config.beta if config.method in ("dpo", "kto") else 0.0,
         tokens=plan.learning.chosen_tokens,
+        remedy=_REMEDIES.get(config.method, ""),
         progress=progress,
         notes=watch,
     )

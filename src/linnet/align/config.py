@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from linnet.config import changed, option
 from linnet.errors import ConfigError
-from linnet.finetune.config import AdapterConfig, WatchConfig
-from linnet.train.config import LARGEST_LR, RunConfig
+from linnet.finetune.config import AdapterConfig, AdaptingConfig, WatchConfig
+
+T = TypeVar("T")
 
 PreferenceKind: TypeAlias = Literal["sigmoid", "sigmoid_norm", "ipo", "robust"]
 """``sigmoid``: DPO (arXiv:2305.18290); ``sigmoid_norm``: of log-ratios for each token, so that
@@ -18,76 +21,105 @@ length does not count; ``ipo``: arXiv:2310.12036, for each token as its authors 
 ``robust``: DPO where a share of the pairs is the wrong way round (arXiv:2403.00409)."""
 
 Method = Literal["dpo", "kto", "reward", "grpo"]
-METHODS: tuple[str, ...] = get_args(Method)
+METHODS: tuple[Method, ...] = get_args(Method)
+
+_SMOOTHED: tuple[PreferenceKind, ...] = ("sigmoid", "sigmoid_norm", "robust")
+_WATCHING = ("general", "max_forgetting", "forgetting_patience")
+_NEVER = {
+    "compile": "is not for alignment: every batch has another length",
+    "sample_interval": "is not for alignment: no samples are printed",
+}
+_LATER = ("sft_weight",)
+"""Settings that earlier versions had not: at their defaults they are in no recipe."""
+
+
+def _of(
+    methods: tuple[Method, ...],
+    default: T,
+    help: str,
+    *,
+    group: str = "",
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+) -> T:
+    """An option of some methods: its help names them, and beside another it is refused."""
+    return option(
+        default, f"{', '.join(methods)}: {help}", group=group, least=least, above=above, most=most,
+        below=below, more={"methods": methods},
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class AlignConfig(RunConfig, WatchConfig, AdapterConfig):
+class AlignConfig(AdaptingConfig, WatchConfig, AdapterConfig):
     """A run of alignment: what is learned, of which weights, how long, and how."""
-
-    EXECUTION = (*RunConfig.EXECUTION, "micro_tokens", "checkpoint_activations")
 
     method: Method = option(
         "dpo",
         "From pairs (dpo), from judged completions (kto), from rewards of what the model writes "
         "(grpo), or a model that scores (reward).",
     )
-    loss: PreferenceKind = option(
-        "sigmoid",
-        "dpo: as published, for each token (sigmoid_norm), with a margin to reach (ipo), or where "
+    loss: PreferenceKind = _of(
+        ("dpo",), "sigmoid",
+        "as published, for each token (sigmoid_norm), with a margin to reach (ipo), or where "
         "a share of the pairs is the wrong way round (robust).",
         group="Loss",
-    )
-    beta: float = option(
-        0.1, "How firmly the model is held to the reference.", group="Loss", above=0
-    )
-    smoothing: float = option(
-        0.0,
-        "dpo: share of the pairs that may be the wrong way round.",
-        group="Loss",
-        least=0,
-        below=0.5,
-    )
-    desirable_weight: float = option(
-        1.0, "kto: weight of completions that are good.", group="Loss", above=0
-    )
-    undesirable_weight: float = option(
-        1.0, "kto: weight of completions that are not.", group="Loss", above=0
-    )
-    center: float = option(
-        0.01, "reward: pull of a pair's scores to a sum of zero.", group="Loss", least=0
-    )
-    rewards: tuple[str, ...] = option(
-        (),
-        "grpo: a reward, as NAME or NAME=WEIGHT; several times. well_formed, quotes, cites, "
-        "refuses, exact, overlap, grounded, ends, concise.",
-    )
-    reward_file: Path | None = option(
-        None,
-        "grpo: a Python file with functions of your own that reward a sample. Its code is run.",
-    )
-    group: int = option(8, "grpo: completions of each prompt.", group="Sampling", least=2)
-    max_tokens: int = option(64, "grpo: tokens of a completion at most.", group="Sampling", least=1)
-    updates: int = option(
-        1, "grpo: updates that one sampling serves.", group="Sampling", least=1, most=64
-    )
-    mask_cut: bool = option(
-        True,
-        "grpo: learn nothing from completions that were cut at --max-tokens.",
-        group="Sampling",
-    )
-    kl: float = option(
-        0.0, "grpo: how firmly the model is held to the reference.", group="Loss", least=0
-    )
-    clip_low: float = option(
-        0.2, "grpo: how much less likely an update may make a token.", group="Loss", above=0,
-        below=1,
     )  # fmt: skip
-    clip_high: float = option(
-        0.2, "grpo: how much likelier an update may make a token.", group="Loss", above=0
+    beta: float = _of(
+        ("dpo", "kto"), 0.1, "how firmly the model is held to the reference.", group="Loss", above=0
     )
-    scale_rewards: bool = option(
-        False, "grpo: divide rewards by their deviation in a group.", group="Loss"
+    smoothing: float = _of(
+        ("dpo",), 0.0, "share of the pairs that may be the wrong way round.", group="Loss",
+        least=0, below=0.5,
+    )  # fmt: skip
+    sft_weight: float = _of(
+        ("dpo",), 0.0,
+        "weight of the usual loss of what was chosen, per token, so that it does not become "
+        "less likely.",
+        group="Loss", least=0,
+    )  # fmt: skip
+    desirable_weight: float = _of(
+        ("kto",), 1.0, "weight of completions that are good.", group="Loss", above=0
+    )
+    undesirable_weight: float = _of(
+        ("kto",), 1.0, "weight of completions that are not.", group="Loss", above=0
+    )
+    center: float = _of(
+        ("reward",), 0.01, "pull of a pair's scores to a sum of zero.", group="Loss", least=0
+    )
+    rewards: tuple[str, ...] = _of(
+        ("grpo",), (),
+        "a reward, as NAME or NAME=WEIGHT; several times. well_formed, quotes, cites, refuses, "
+        "exact, overlap, grounded, ends, concise.",
+    )  # fmt: skip
+    reward_file: Path | None = _of(
+        ("grpo",), None,
+        "a Python file with functions of your own that reward a sample. Its code is run.",
+    )  # fmt: skip
+    group: int = _of(("grpo",), 8, "completions of each prompt.", group="Sampling", least=2)
+    max_tokens: int = _of(
+        ("grpo",), 64, "tokens of a completion at most.", group="Sampling", least=1
+    )
+    updates: int = _of(
+        ("grpo",), 1, "updates that one sampling serves.", group="Sampling", least=1, most=64
+    )
+    mask_cut: bool = _of(
+        ("grpo",), True, "learn nothing from completions that were cut at --max-tokens.",
+        group="Sampling",
+    )  # fmt: skip
+    kl: float = _of(
+        ("grpo",), 0.0, "how firmly the model is held to the reference.", group="Loss", least=0
+    )
+    clip_low: float = _of(
+        ("grpo",), 0.2, "how much less likely an update may make a token.", group="Loss",
+        above=0, below=1,
+    )  # fmt: skip
+    clip_high: float = _of(
+        ("grpo",), 0.2, "how much likelier an update may make a token.", group="Loss", above=0
+    )
+    scale_rewards: bool = _of(
+        ("grpo",), False, "divide rewards by their deviation in a group.", group="Loss"
     )
     weights: Literal["lora", "full"] = option(
         "lora", "Train small matrices beside the weights (lora), or all weights (full)."
@@ -96,28 +128,20 @@ class AlignConfig(RunConfig, WatchConfig, AdapterConfig):
     epochs: float = option(
         0.0, "Times to read the rows; 0: once, and few ones more often.", least=0
     )
-    steps: int = changed(
-        RunConfig, "steps", 0,
-        help="Updates to make; 0: by --epochs, or as many as fit into --seconds.",
-    )  # fmt: skip
-    lr: float = option(0.0, "Peak learning rate; 0: by size and method.", least=0, most=LARGEST_LR)
-    weight_decay: float = changed(RunConfig, "weight_decay", 0.0)
-    schedule: Literal["wsd", "cosine"] = changed(RunConfig, "schedule", "cosine")
-    warmup: float = changed(RunConfig, "warmup", 0.1)
-    decay: float = changed(RunConfig, "decay", 0.2)
-    patience: int = changed(RunConfig, "patience", 3)
-    validation_interval: int = changed(
-        RunConfig, "validation_interval", 0,
-        help="Steps between validations; 0: ten times in the run.",
+    warmup: float = changed(AdaptingConfig, "warmup", 0.1, group="Optimizer")
+    patience: int = changed(
+        AdaptingConfig, "patience", 3,
+        help="Stop after so many validations without improvement; 0: never. grpo: those count "
+        "whose reward is below the best by more than chance.",
     )  # fmt: skip
     context: int = option(
         1024, "Longest prompt and completion, in tokens; no more than the model's.", least=8
     )
-    too_long: Literal["cut", "drop"] = option(
-        "cut",
-        "A row longer than the context: cut its prompt in the middle, or leave it out.",
+    too_long: Literal["cut", "drop"] = _of(
+        ("dpo", "kto", "reward"), "cut",
+        "a row longer than the context: cut its prompt in the middle, or leave it out.",
         group="Rows",
-    )
+    )  # fmt: skip
     template: Literal["auto", "chatml", "none"] = option(
         "auto",
         "Prompts by the model's chat template where it has one (auto), or as plain text (none).",
@@ -126,23 +150,32 @@ class AlignConfig(RunConfig, WatchConfig, AdapterConfig):
     held_out: float = option(
         0.1, "Share of the prompts to hold out for validation.", group="Rows", least=0, below=1
     )
-    micro_tokens: int = option(
-        0, "Tokens computed at once; 0: chosen for the machine.", group="Machine", least=0
-    )
-    checkpoint_activations: Literal["auto", "yes", "no"] = option(
-        "auto",
-        "Compute blocks again instead of keeping what they computed: less memory, slower.",
-        group="Machine",
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.smoothing and self.loss == "ipo":
-            raise ConfigError("smoothing is for --loss sigmoid, sigmoid_norm and robust, not ipo")
-        if self.method != "grpo" and (self.rewards or self.reward_file is not None):
-            raise ConfigError(f"rewards are for --method grpo. Got them with {self.method}")
+        if self.method == "dpo" and self.loss == "robust" and not self.smoothing:
+            raise ConfigError(
+                "--loss robust needs --smoothing, the share of the pairs that may be the wrong way "
+                "round; without, it is --loss sigmoid"
+            )
         if self.method == "grpo" and self.batch % self.group:
             raise ConfigError(f"batch must be a multiple of group, {self.group}. Got {self.batch}")
+        if self.max_forgetting and not self.held_out:
+            raise ConfigError("max_forgetting needs validations: set held_out above 0")
+
+    def unused(self) -> Mapping[str, str]:
+        """The settings of other methods and losses, and of an adapter where there is none."""
+        found = dict(_NEVER)
+        if self.weights == "full":
+            found |= self.unused_by_full("--weights lora")
+        for name, methods in METHODS_OF.items():
+            if self.method not in methods:
+                found[name] = f"is for --method {_either(methods)}. Got it with {self.method}"
+        if self.method == "reward":
+            found |= dict.fromkeys(_WATCHING, "is for a model that writes. Got it with reward")
+        if self.method == "dpo" and self.loss not in _SMOOTHED:
+            found["smoothing"] = f"is for --loss {_either(_SMOOTHED)}. Got it with {self.loss}"
+        return found
 
     @property
     def rows_of_a_unit(self) -> int:
@@ -167,17 +200,24 @@ class AlignConfig(RunConfig, WatchConfig, AdapterConfig):
 
     def recipe(self) -> dict[str, Any]:
         """The settings that decide what comes out: those of other methods do not."""
-        pairs = ("loss", "smoothing")
-        judged = ("desirable_weight", "undesirable_weight")
-        sampled = (
-            "rewards", "reward_file", "group", "max_tokens", "updates", "mask_cut", "kl",
-            "clip_low", "clip_high", "scale_rewards",
-        )  # fmt: skip
-        others: dict[str, tuple[str, ...]] = {
-            "dpo": (*judged, "center", *sampled),
-            "kto": (*pairs, "center", *sampled),
-            "reward": (*pairs, "beta", *judged, *sampled),
-            "grpo": (*pairs, "beta", *judged, "center", "too_long"),
+        fields = {field.name: field for field in dataclasses.fields(self)}
+        return {
+            name: value
+            for name, value in super().recipe().items()
+            if self.method in METHODS_OF.get(name, METHODS)
+            and not (name in _LATER and value == fields[name].default)
         }
-        left_out = others[self.method]
-        return {name: value for name, value in super().recipe().items() if name not in left_out}
+
+
+METHODS_OF: Mapping[str, tuple[Method, ...]] = {
+    field.name: field.metadata["methods"]
+    for field in dataclasses.fields(AlignConfig)
+    if "methods" in field.metadata
+}
+"""Which settings are of some methods only."""
+
+
+def _either(names: tuple[str, ...]) -> str:
+    """``dpo, kto or reward``."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last

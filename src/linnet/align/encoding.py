@@ -9,7 +9,7 @@ pair alike, or the row is left out and counted; a completion is never cut.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -33,6 +33,11 @@ _ANY = 1 << 30  # tokens: nothing is cut while rows are encoded
 _LEAST_PROMPT = 16
 """Tokens of a prompt that must stay; with fewer, a completion answers nothing."""
 LONG = "longer than the context"
+CUT = "cut"
+OTHER_PROMPT = (
+    "more was asked than the log has (earlier turns, a system prompt, passages), or it was another "
+    "model"
+)
 UNOPPOSED = "no other example has a wrong answer for it"
 SAME = "the chat template makes both completions equal"
 
@@ -84,23 +89,42 @@ class UnitsReport:
     dropped: dict[str, int] = field(default_factory=dict)
     """Rows left out, by reason."""
 
-    def leave_out_example(self) -> None:
-        """Count one that there is no wrong answer for."""
+    def leave_out(self, reason: str) -> None:
+        """Count a row that is not used."""
         self.rows += 1
-        self.dropped[UNOPPOSED] = self.dropped.get(UNOPPOSED, 0) + 1
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
-    def losses(self, context: int) -> list[str]:
-        """What was not used as it came, a line each."""
+    def losses(self, context: int, *, remedies: Mapping[str, str] | None = None) -> list[str]:
+        """What was not used as it came, a line each. ``remedies``: what to do about rows that are
+        left out, by the reason, and about those that are cut (``CUT``)."""
+        remedies = remedies or {}
         lines = [
-            f"{count:,} of {self.rows:,} rows left out: {reason}"
+            f"{count:,} of {self.rows:,} rows left out: {reason}{_remedy(remedies, reason)}"
             for reason, count in self.dropped.items()
         ]
         if self.cut:
             lines.append(
                 f"{self.cut:,} of {self.rows:,} rows are longer than the context of {context:,} "
                 f"tokens: {self.unseen:,} tokens were taken out of the middle of their prompts"
+                f"{_remedy(remedies, CUT)}"
             )
         return lines
+
+
+def _remedy(remedies: Mapping[str, str], reason: str) -> str:
+    return f"; {remedies[reason]}" if reason in remedies else ""
+
+
+def remedies_for(context: int, too_long: Literal["cut", "drop"], *, longest: int) -> dict[str, str]:
+    """What to set so that rows fit. ``longest``: the model's own context."""
+    larger = (
+        f"{longest:,} tokens are all that the model has (--context)"
+        if context >= longest
+        else f"raise --context ({context:,}), up to {longest:,}"
+    )
+    shorter = "shorten prompts by --too-long cut, or " if too_long == "drop" else ""
+    kept = "their completions leave less than a prompt needs: " if too_long == "cut" else ""
+    return {LONG: f"{kept}{shorter}{larger}", CUT: f"{larger}, or leave them out (--too-long drop)"}
 
 
 def encode_units(
@@ -131,6 +155,8 @@ def encode_units(
         unit = _unit(row, key, tuple(completions))
         if len(completions) > 1 and np.array_equal(completions[0].tokens, completions[1].tokens):
             _drop(report, SAME)
+        elif row.prompt_tokens not in (None, completions[0].start):
+            _drop(report, OTHER_PROMPT)
         elif (fitted := _fitted(unit, config.context, too_long, report)) is not None:
             units.append(fitted)
     return units
@@ -203,10 +229,15 @@ def pad(completions: Sequence[Completion], *, units: int | None = None, **others
     return Batch(tokens, targets, mask, padding, units=units, **others)
 
 
-def require_units(units: Sequence[Unit], report: UnitsReport, what: str) -> None:
+def require_units(
+    units: Sequence[Unit], report: UnitsReport, what: str, *, remedies: Mapping[str, str]
+) -> None:
     """Raise DataError where nothing is left to train on."""
     if not units:
-        reasons = "; ".join(f"{reason}: {count}" for reason, count in report.dropped.items())
+        reasons = "; ".join(
+            f"{count} {reason}{_remedy(remedies, reason)}"
+            for reason, count in report.dropped.items()
+        )
         raise DataError(
             f"expected {what} to train on. Got {report.rows} rows, and none can be used"
             f"{f' ({reasons})' if reasons else ''}"

@@ -6,15 +6,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
 
-from linnet.align.encoding import Unit, UnitsReport, encode_units, require_units
+from linnet.align.encoding import (
+    UNOPPOSED,
+    Unit,
+    UnitsReport,
+    encode_units,
+    remedies_for,
+    require_units,
+)
 from linnet.align.objectives import DesirabilityLoss, PolicyLoss, PreferenceLoss, token_log_probs
 from linnet.align.preferences import (
     Judged,
@@ -26,7 +34,7 @@ from linnet.align.preferences import (
 )
 from linnet.align.prompts import EncodedPrompt, encode_prompts, read_prompts, require_prompts
 from linnet.align.reference import reference_log_probs
-from linnet.align.rewards import REWARDS, Rewards, choose_rewards, load_rewards
+from linnet.align.rewards import REWARDS, OwnRewards, Reward, Rewards, choose_rewards
 from linnet.align.rollouts import HeldOutRewards, Policy, Rollouts
 from linnet.align.streams import (
     DivergingBatches,
@@ -36,7 +44,9 @@ from linnet.align.streams import (
     scored_batch,
     shuffled,
 )
+from linnet.align.thumbs import LeaveOut, is_thumbs, judged_thumbs, pairs_of_thumbs
 from linnet.align.validation import HeldOutUnits
+from linnet.answers.feedback import NAME as FEEDBACK
 from linnet.errors import ConfigError, DataError
 from linnet.finetune.config import ExamplesConfig
 from linnet.finetune.examples import divide
@@ -94,10 +104,16 @@ class Learning(Protocol):
     """Of a held-out completion that was chosen, on average; 0 where none was."""
 
     def assemble(
-        self, directory: Path, base: Base, model: Transformer, sizes: Sizes, progress: Progress
+        self,
+        directory: Path,
+        base: Base,
+        model: Transformer,
+        sizes: Sizes,
+        notes: dict[str, Any],
+        progress: Progress,
     ) -> Assembled:
         """Stream, objective and validator of a run in ``directory``; the model has taken no
-        step."""
+        step. ``notes`` are kept with the state of the run."""
 
     def statistics(self) -> dict[str, Any]:
         """What the manifest says of the data."""
@@ -114,11 +130,16 @@ def forms_of(data: Sequence[str | Path], config: AlignConfig) -> set[type]:
 
 
 def read_learning(
-    data: Sequence[str | Path], base: Base, config: AlignConfig, progress: Progress
+    data: Sequence[str | Path],
+    base: Base,
+    config: AlignConfig,
+    own_rewards: OwnRewards | None,
+    progress: Progress,
 ) -> Learning:
-    """What a method learns from. Raises DataError naming file and line."""
+    """What a method learns from. Raises DataError naming file and line, and ConfigError."""
     if config.method == "grpo":
-        return PolicyLearning.read(data, base, config, progress)
+        functions = own_rewards.functions if own_rewards is not None else {}
+        return PolicyLearning.read(data, base, config, functions, progress)
     return PreferenceLearning.read(data, base, config, progress)
 
 
@@ -133,20 +154,27 @@ def _rows_of(
     report = report or UnitsReport()
     of_file: Callable[[Path], Iterator[Pair | Judged]]
     of_examples: Callable[..., Iterator[Pair | Judged]]
-    of_file, of_examples = (
-        (read_judged, judged_examples)
+    of_thumbs: Callable[[Path, LeaveOut], Iterator[Pair | Judged]]
+    of_file, of_examples, of_thumbs = (
+        (read_judged, judged_examples, judged_thumbs)
         if config.method == "kto"
-        else (read_pairs, pairs_of_examples)
+        else (read_pairs, pairs_of_examples, pairs_of_thumbs)
     )
     for source in data:
         opened = open_source(source)
         if opened.corpus is not None:
-            raise DataError(f"{source}: expected preferences or examples. Got a corpus")
+            raise DataError(
+                f"{source}: expected preferences or examples. Got a corpus, without {FEEDBACK}"
+            )
         if opened.examples is not None:
-            yield from of_examples(opened.examples, left_out=report.leave_out_example)
+            unopposed = partial(report.leave_out, UNOPPOSED)
+            yield from of_examples(opened.examples, left_out=unopposed)
         else:
             for file in opened.files.get("train", []):
-                yield from of_file(file)
+                if is_thumbs(file):
+                    yield from of_thumbs(file, report.leave_out)
+                else:
+                    yield from of_file(file)
 
 
 class PreferenceLearning:
@@ -176,10 +204,12 @@ class PreferenceLearning:
                 _rows_of(data, config, report), base.tokenizer, examples_config(config),
                 too_long=config.too_long, report=report,
             )  # fmt: skip
-        for line in report.losses(config.context):
+        remedies = remedies_for(config.context, config.too_long, longest=base.shape.context)
+        for line in report.losses(config.context, remedies=remedies):
             progress.warn(line)
         train, held_out = divide(units, config.held_out) if config.held_out else (units, [])
-        require_units(train, report, "judged completions" if config.method == "kto" else "pairs")
+        what = "judged completions" if config.method == "kto" else "pairs"
+        require_units(train, report, what, remedies=remedies)
         if config.method == "kto" and len({unit.desirable for unit in train}) == 1:
             raise DataError(
                 "expected completions that are good and others that are not. All "
@@ -188,7 +218,13 @@ class PreferenceLearning:
         return cls(config, train, held_out, report)
 
     def assemble(
-        self, directory: Path, base: Base, model: Transformer, sizes: Sizes, progress: Progress
+        self,
+        directory: Path,
+        base: Base,
+        model: Transformer,
+        sizes: Sizes,
+        notes: dict[str, Any],
+        progress: Progress,
     ) -> Assembled:
         """See :class:`Learning`; what the reference says of every completion is computed here."""
         config, train, held_out = self.config, self.train, self.held_out
@@ -210,7 +246,9 @@ class PreferenceLearning:
             weights = config.desirable_weight, config.undesirable_weight
             objective = DesirabilityLoss(config.beta, *weights)
         else:
-            objective = PreferenceLoss(config.loss, config.beta, config.smoothing)
+            objective = PreferenceLoss(
+                config.loss, config.beta, config.smoothing, config.sft_weight
+            )
         if config.method == "kto":
             stream = DivergingBatches(
                 train, first, unrelated, known[len(known) - len(unrelated) :],
@@ -265,10 +303,15 @@ class PolicyLearning:
 
     @classmethod
     def read(
-        cls, data: Sequence[str | Path], base: Base, config: AlignConfig, progress: Progress
+        cls,
+        data: Sequence[str | Path],
+        base: Base,
+        config: AlignConfig,
+        own: Mapping[str, Reward],
+        progress: Progress,
     ) -> PolicyLearning:
-        """Prompts to train on and to hold out, and the rewards. Raises DataError, ConfigError."""
-        own = load_rewards(config.reward_file) if config.reward_file is not None else {}
+        """Prompts to train on and to hold out, and the rewards (``own``: the owner's). Raises
+        DataError, ConfigError."""
         wanted = config.rewards or tuple(own)
         if not wanted:
             raise ConfigError(
@@ -284,8 +327,8 @@ class PolicyLearning:
         longest = config.context - config.max_tokens
         if longest < 1:
             raise ConfigError(
-                f"a context of {config.context:,} tokens has no room for completions of "
-                f"{config.max_tokens:,}; use a smaller --max-tokens"
+                f"--max-tokens must be below the context of {config.context:,} tokens (--context), "
+                f"which prompts are part of. Got {config.max_tokens:,}"
             )
         chat = config.template != "none" and base.tokenizer.chat_template is not None
         with progress.task("reading prompts", unit="rows"):
@@ -293,15 +336,22 @@ class PolicyLearning:
             prompts, dropped = encode_prompts(found, base.tokenizer, chat=chat, longest=longest)
         if dropped:
             progress.warn(
-                f"{dropped:,} prompts left out: longer than the {longest:,} tokens that "
-                "--context leaves"
+                f"{dropped:,} of {dropped + len(prompts):,} prompts left out: longer than the "
+                f"{longest:,} tokens that --context ({config.context:,}) leaves beside "
+                f"--max-tokens ({config.max_tokens:,})"
             )
         require_prompts(prompts, dropped)
         train, held_out = divide(prompts, config.held_out) if config.held_out else (prompts, [])
-        return cls(config, train, held_out[:MOST_VALIDATED], rewards, dropped)
+        return cls(config, train, _drawn(held_out, seed=config.seed), rewards, dropped)
 
     def assemble(
-        self, directory: Path, base: Base, model: Transformer, sizes: Sizes, progress: Progress
+        self,
+        directory: Path,
+        base: Base,
+        model: Transformer,
+        sizes: Sizes,
+        notes: dict[str, Any],
+        progress: Progress,
     ) -> Assembled:
         """See :class:`Learning`."""
         config = self.config
@@ -316,12 +366,21 @@ class PolicyLearning:
             reference=_reference(base, config, sizes) if config.kl else None, progress=progress,
         )  # fmt: skip
         objective = PolicyLoss(config.max_tokens, config.clip_low, config.clip_high, config.kl)
-        validator = HeldOutRewards(self.held_out, policy, self.rewards) if self.held_out else None
+        validator = None
+        if self.held_out:
+            validator = HeldOutRewards(self.held_out, policy, self.rewards, notes)
         return Assembled(stream, objective, validator)
 
     def statistics(self) -> dict[str, Any]:
         """See :class:`Learning`."""
         return {"train": len(self.train), "held_out": len(self.held_out), "dropped": self.dropped}
+
+
+def _drawn(prompts: Sequence[EncodedPrompt], *, seed: int) -> list[EncodedPrompt]:
+    """Of many a sample, in their order."""
+    count = min(MOST_VALIDATED, len(prompts))
+    places = np.random.default_rng(seed).choice(len(prompts), count, replace=False)
+    return [prompts[place] for place in sorted(places.tolist())]
 
 
 def _reference(base: Base, config: AlignConfig, sizes: Sizes) -> Any:

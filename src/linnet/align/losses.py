@@ -44,6 +44,12 @@ def preference_losses(
     return (1 - smoothing) * right + smoothing * swapped
 
 
+def likelihood_losses(log_probs: Tensor, lengths: Tensor) -> Tensor:
+    """The usual loss ``(B,)`` of completions for each token, so that length does not count: beside
+    a preference loss it keeps what was chosen likely (arXiv:2404.19733)."""
+    return -log_probs / lengths
+
+
 def desirability_losses(
     log_ratios: Tensor,
     desirable: Tensor,

@@ -17,6 +17,7 @@ from linnet.align.losses import (
     desirability_losses,
     divergences,
     is_clipped,
+    likelihood_losses,
     preference_losses,
 )
 from linnet.train.objectives import Loss, Mean, linear_log_probs
@@ -55,12 +56,14 @@ def completion_log_probs(model: Transformer, batch: Batch) -> tuple[Tensor, Tens
 class PreferenceLoss:
     """Makes the better of two completions likelier than the other, beside the reference.
 
-    Two rows are a unit of the batch, the better first; ``reference`` ``(B,)``.
+    Two rows are a unit of the batch, the better first; ``reference`` ``(B,)``. ``sft_weight``: of
+    the better one's usual loss.
     """
 
     kind: PreferenceKind = "sigmoid"
     beta: float = 0.1
     smoothing: float = 0.0
+    sft_weight: float = 0.0
 
     def __call__(self, model: Transformer, batch: Batch) -> Loss:
         """The loss of the pairs."""
@@ -71,6 +74,8 @@ class PreferenceLoss:
             chosen, rejected, kind=self.kind, beta=self.beta, smoothing=self.smoothing,
             lengths=(lengths[0::2], lengths[1::2]),
         )  # fmt: skip
+        if self.sft_weight:
+            each = each + self.sft_weight * likelihood_losses(found[0::2], lengths[0::2])
         rewards = self.beta * ratios.detach()
         better, worse = rewards[0::2], rewards[1::2]
         known = found.detach()

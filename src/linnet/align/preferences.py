@@ -47,6 +47,8 @@ class Pair:
     chosen: ChatRow | PromptRow
     rejected: ChatRow | PromptRow
     margin: float = 0.0
+    prompt_tokens: int | None = None
+    """That the prompt must have to be the one that was asked; None: it is known to be."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Judged:
     source: str
     row: ChatRow | PromptRow
     desirable: bool
+    prompt_tokens: int | None = None
+    """As of a :class:`Pair`."""
 
 
 def read_pairs(path: Path) -> Iterator[Pair]:

@@ -153,5 +153,8 @@ def require_prompts(found: Sequence[EncodedPrompt], dropped: int) -> None:
     """Raise DataError where there is none."""
     if not found:
         raise DataError(
-            f"expected prompts. Got none{f' that fit: {dropped} are too long' * bool(dropped)}"
+            f"expected prompts that fit into --context beside --max-tokens. All {dropped:,} are "
+            "longer"
+            if dropped
+            else "expected prompts. Got none"
         )

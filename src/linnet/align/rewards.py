@@ -9,17 +9,20 @@ stands in the file that they name.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import importlib.util
 import json
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from linnet.config import parse_json
+from linnet import artifact
+from linnet.config import parse_json, show
 from linnet.errors import ConfigError, TrainingError
 from linnet.evaluate.refusals import is_refusal
 from linnet.generate.constraints.schema import SchemaReader
@@ -160,9 +163,12 @@ class Rewards:
 
     parts: Mapping[str, tuple[Reward, float]]
 
-    def of(self, sample: Sample) -> dict[str, float]:
-        """Each of them, by name. Raises TrainingError for one that fails or gives no number."""
-        return {name: _called(name, reward, sample) for name, (reward, _) in self.parts.items()}
+    def of(self, sample: Sample, *, source: str = "") -> dict[str, float]:
+        """Each of them, by name. ``source``: the row of the prompt, for messages. Raises
+        TrainingError for one that fails, or gives no number from 0 to 1."""
+        return {
+            name: _called(name, reward, sample, source) for name, (reward, _) in self.parts.items()
+        }
 
     def total(self, each: Mapping[str, float]) -> float:
         """All of them by their weights, which are taken as shares."""
@@ -170,17 +176,31 @@ class Rewards:
         return sum(weight * each[name] for name, (_, weight) in self.parts.items()) / whole
 
 
-def _called(name: str, reward: Reward, sample: Sample) -> float:
+def _called(name: str, reward: Reward, sample: Sample, source: str) -> float:
+    answered = f"{source or 'a prompt'}, answered by {json.dumps(sample.text[:80])}"
+    given: Any
     try:
-        found = float(reward(sample))
+        given = reward(sample)
     except (Exception, SystemExit) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise TrainingError(
-            f"the reward '{name}' failed on {json.dumps(sample.text[:80])} ({reason})"
+            f"the reward '{name}' failed on {answered} ({_reason(error)})"
         ) from error
-    if not math.isfinite(found):
-        raise TrainingError(f"the reward '{name}' must give a number. Got {found}")
+    try:  # (A tensor of one number is one, too; a text is none.)
+        found = math.nan if isinstance(given, str | bytes) else float(given)
+    except (TypeError, ValueError, RuntimeError):
+        found = math.nan
+    if not -_ROUNDING <= found <= 1 + _ROUNDING:
+        raise TrainingError(
+            f"the reward '{name}' must give a number from 0 to 1. Got {show(given)} for {answered}"
+        )
     return found
+
+
+_ROUNDING = 1e-6  # a mean of grades may be beyond by as much
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def choose_rewards(wanted: Sequence[str], own: Mapping[str, Reward] | None = None) -> Rewards:
@@ -205,21 +225,39 @@ def choose_rewards(wanted: Sequence[str], own: Mapping[str, Reward] | None = Non
     return Rewards(parts)
 
 
-def load_rewards(file: Path) -> dict[str, Reward]:
+@dataclass(frozen=True)
+class OwnRewards:
+    """The rewards of an owner's file."""
+
+    functions: Mapping[str, Reward]
+    files: tuple[Path, ...]
+    """Whose code it is: the file, and the modules beside it that it imports."""
+
+    @property
+    def hash(self) -> str:
+        """Of all of their code."""
+        hashes = [artifact.hash_file(file) for file in self.files]
+        return (
+            hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+        )
+
+
+def load_rewards(file: Path) -> OwnRewards:
     """The functions of a Python file by their names, those that begin with ``_`` left out.
 
-    The file's code is run. Raises ConfigError where it cannot be, or has none.
+    The file's code is run; it may import modules that lie beside it. Raises ConfigError where it
+    cannot be run, or has no function.
     """
     spec = importlib.util.spec_from_file_location("linnet_rewards", file)
     if spec is None or spec.loader is None or not file.is_file():
         raise ConfigError(f"{file}: expected a Python file of functions that reward a sample")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise ConfigError(f"{file}: cannot be run ({reason})") from error
+    with _importable(file.resolve().parent) as beside:
+        try:
+            spec.loader.exec_module(module)
+        except (Exception, SystemExit) as error:
+            raise ConfigError(f"{file}: cannot be run ({_reason(error)})") from error
     found = {
         name: value
         for name, value in vars(module).items()
@@ -230,4 +268,31 @@ def load_rewards(file: Path) -> dict[str, Reward]:
     }
     if not found:
         raise ConfigError(f"{file}: has no function that rewards a sample")
-    return found
+    return OwnRewards(found, (file, *beside))
+
+
+@contextlib.contextmanager
+def _importable(folder: Path) -> Iterator[list[Path]]:
+    """Modules in a folder can be imported meanwhile; afterwards, the files of those that were.
+
+    They are not kept by name: another file may lie beside another module of that name.
+    """
+    before, files = set(sys.modules), list[Path]()
+    sys.path.insert(0, str(folder))
+    try:
+        yield files
+    finally:
+        sys.path.remove(str(folder))
+        for name in set(sys.modules) - before:
+            origin = getattr(sys.modules[name], "__file__", None)
+            if origin is not None and _lies_in(folder, Path(origin).resolve(), name):
+                files.append(Path(origin).resolve())
+                del sys.modules[name]
+        files.sort()
+
+
+def _lies_in(folder: Path, file: Path, module: str) -> bool:
+    """Whether a module was found in the folder itself, and not in an environment below it."""
+    if not file.is_relative_to(folder):
+        return False
+    return file.relative_to(folder).parts[0].removesuffix(".py") == module.partition(".")[0]

@@ -19,6 +19,7 @@ from linnet.align.encoding import Completion, pad
 from linnet.align.losses import advantages
 from linnet.align.prompts import EncodedPrompt
 from linnet.align.rewards import Rewards, Sample
+from linnet.align.validation import HELD_OUT_REWARDS
 from linnet.errors import ConfigError
 from linnet.generate import Request, Sampling
 from linnet.generate.torch_engine import TorchEngine
@@ -141,7 +142,10 @@ class Rollouts:
             self.policy.sample_of(prompt, each)
             for prompt, each in zip(repeated, written, strict=True)
         ]
-        each = [self.rewards.of(sample) for sample in samples]
+        each = [
+            self.rewards.of(sample, source=prompt.prompt.source)
+            for prompt, sample in zip(repeated, samples, strict=True)
+        ]
         totals = torch.tensor([self.rewards.total(found) for found in each])
         self._notice(totals)
         self._notice_cut(samples)
@@ -238,20 +242,26 @@ def seed_of(seed: int, number: int) -> int:
 
 @dataclass(frozen=True)
 class HeldOutRewards:
-    """As a validator: the mean reward of what the model writes most likely to held-out prompts."""
+    """As a validator: the mean reward of what the model writes most likely to held-out prompts.
+
+    That of each prompt is kept in ``notes``, by which two validations are compared.
+    """
 
     prompts: Sequence[EncodedPrompt]
     policy: Policy
     rewards: Rewards
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, model: Transformer) -> dict[str, float]:
         """The figures of a model in evaluation mode; ``loss`` is the reward's negative."""
         written = self.policy.write(self.prompts, [0] * len(self.prompts), temperature=0.0)
         each = [
-            self.rewards.of(self.policy.sample_of(prompt, found))
+            self.rewards.of(self.policy.sample_of(prompt, found), source=prompt.prompt.source)
             for prompt, found in zip(self.prompts, written, strict=True)
         ]
-        total = float(np.mean([self.rewards.total(found) for found in each]))
+        totals = [self.rewards.total(found) for found in each]
+        self.notes[HELD_OUT_REWARDS] = totals
+        total = float(np.mean(totals))
         parts = {
             f"rewards/{name}": float(np.mean([found[name] for found in each]))
             for name in self.rewards.parts

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from linnet.finetune.forgetting import FORGETTING, ForgettingGuard
 from linnet.progress import SILENT, Progress
@@ -18,6 +21,11 @@ if TYPE_CHECKING:
     from linnet.shards.batches import Batch
     from linnet.train.loop import Figures, Verdict
     from linnet.train.objectives import Objective
+
+HELD_OUT_REWARDS = "held_out_rewards"
+"""The note that has the reward of each held-out prompt at the last validation."""
+_BEST_REWARDS = "best_rewards"
+_DEVIATIONS = 2.0  # of a mean, beyond which it is no chance
 
 FALL = 0.1
 """Nats per token by which chosen completions may become less likely before it is said."""
@@ -47,6 +55,8 @@ class AlignmentGuard:
     """What rewards are log-ratios times of; 0: the model has no log-ratios."""
     tokens: float
     """Of a held-out completion that was chosen, on average."""
+    remedy: str = ""
+    """What to try where chosen completions become less likely."""
     progress: Progress = SILENT
     notes: dict[str, Any] = field(default_factory=dict)
 
@@ -59,16 +69,32 @@ class AlignmentGuard:
             self.notes["fall_said"] = True
             self.progress.warn(
                 f"what was chosen is becoming less likely, too ({fall:.2f} nats per token): the "
-                "model moves away from both; try --loss ipo, a larger --beta or a lower --lr, or "
-                "fine-tune on what was chosen first"
+                f"model moves away from both; {self.remedy}"
             )
-        return self.forgetting.decide(figures, best)
+        verdict = self.forgetting.decide(figures, best)
+        rewards = self.notes.get(HELD_OUT_REWARDS)
+        if rewards is None:
+            return verdict
+        if verdict.decision == "keep":
+            self.notes[_BEST_REWARDS] = rewards
+        elif verdict.decision == "pass":
+            return replace(verdict, counts=is_below(rewards, self.notes.get(_BEST_REWARDS, ())))
+        return verdict
 
     def fall(self, figures: Mapping[str, float]) -> float:
         """By how many nats per token chosen completions are less likely than at first."""
         if not self.beta or "rewards/chosen" not in figures:
             return 0.0
         return -figures["rewards/chosen"] / self.beta / max(1.0, self.tokens)
+
+
+def is_below(rewards: Sequence[float], best: Sequence[float]) -> bool:
+    """Whether rewards of the same prompts are lower by more than chance, compared in pairs."""
+    if len(rewards) != len(best):
+        return True
+    differences = np.subtract(rewards, best)
+    spread = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
+    return float(differences.mean()) < -_DEVIATIONS * spread / math.sqrt(len(differences))
 
 
 def standing(figures: Mapping[str, float]) -> str:

@@ -11,8 +11,16 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from linnet import artifact
-from linnet.answers.answer import Answer, Step
-from linnet.answers.evidence import Draft, Evidence, Judgement, Question, Turn
+from linnet.answers.answer import Answer, Citation, Step
+from linnet.answers.evidence import (
+    MOST_SHOWN,
+    Draft,
+    Evidence,
+    Exchange,
+    Judgement,
+    Question,
+    Turn,
+)
 from linnet.answers.extraction import extract, is_enough, with_missing
 from linnet.answers.feedback import Feedback, GivenAnswers, Span
 from linnet.answers.gathering import GatherConfig, Gatherer
@@ -20,8 +28,9 @@ from linnet.answers.guards import REFUSED, Guards
 from linnet.answers.privacy import Screen, surroundings
 from linnet.answers.summaries import SUMMARIES, Summaries
 from linnet.answers.understanding import understand
+from linnet.examples.prompts import BETWEEN, question_text
 from linnet.respond.context import Context, Record
-from linnet.retrieval import Index, Searchable
+from linnet.retrieval import Index, Place, Searchable
 from linnet.retrieval.terms import words
 
 DO_NOT_KNOW = "I don't know: the documents do not seem to answer this."
@@ -138,9 +147,11 @@ class Assistant:
             return _refused(id, question, REFUSED, unsafe)
         if context is not None:
             cited = tuple(Span(each.source, each.start, each.end) for each in draft.citations)
+            exchange = Exchange() if refused else _exchange(evidence, draft)
             self.given.add(Feedback(
                 id, question, False, refused, judged.probability if judged else None,
                 () if refused else cited, context.key or "",
+                system=exchange.system, prompt=exchange.prompt, text=exchange.text,
             ))  # fmt: skip
             _note(context.record, evidence, draft, judged, refused=refused, seconds=searched)
         return Answer(
@@ -245,6 +256,32 @@ class Assistant:
         return replace(
             found, steps=(*written.steps, *found.steps), interventions=written.interventions
         )
+
+
+def _exchange(evidence: Evidence, draft: Draft) -> Exchange:
+    """The exchange that an answer is: a model's own, or else a question about what is cited.
+
+    Without a prompt where that is more than a model is shown.
+    """
+    if draft.written_by == "model":
+        return draft.exchange
+    cited = [
+        found.passage.text
+        for found in evidence.passages
+        if any(_holds(found.passage.place, each) for each in draft.citations)
+    ]
+    passages = BETWEEN.join(cited)
+    if not cited or len(passages) > MOST_SHOWN:
+        return Exchange(text=draft.text)
+    return Exchange("", question_text(evidence.question.alone, passages), draft.text)
+
+
+def _holds(place: Place, citation: Citation) -> bool:
+    return (
+        place.source == citation.source
+        and place.start <= citation.start
+        and citation.end <= place.end
+    )
 
 
 def _note(

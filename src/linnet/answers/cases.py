@@ -30,6 +30,8 @@ MOST_WORDS = 12
 """A longer answer is no value that a sentence could contain."""
 LEAST_WORDS = 6
 """An answer of so many words says the same wherever it stands word for word."""
+MOST_NAMING = 3
+"""Words of a quote beside the value in it; with more it says other things, too."""
 LONGEST_ROW = 1 << 20
 MOST_ROWS = 1_000_000
 _MORE = 10  # passages that are searched beyond those wanted, in case some are withheld
@@ -67,6 +69,9 @@ class Case:
     answers: tuple[tuple[str, ...], ...] = ()
     """For each part the answers of which any one is expected; none where only the place is
     known."""
+    quotes: tuple[tuple[str, ...], ...] = ()
+    """For each part what says the value with its name, and answers wherever it stands word for
+    word: "magnetic resonance imaging (MRI)"."""
     origin: Origin = "generated"
     document: str = ""
     """What the question belongs to: questions of one document are never parted."""
@@ -166,10 +171,12 @@ def is_right(case: Case, citations: Sequence[Citation], found: Sequence[Found]) 
 
 
 def _is_repeated(case: Case, part: int, citations: Sequence[Citation]) -> bool:
-    """Whether an expected answer of a sentence's length is cited word for word from elsewhere."""
+    """Whether an expected answer of a sentence's length, or what quotes a value with its name, is
+    cited word for word from elsewhere."""
     language = case.language or "en"
     answers = case.answers[part] if part < len(case.answers) else ()
     said = [each for each in answers if len(words_of(each, language)) >= LEAST_WORDS]
+    said += case.quotes[part] if part < len(case.quotes) else ()
     return any(contains(citation.text, said, language) > 0 for citation in citations)
 
 
@@ -177,7 +184,8 @@ def says_it(case: Case, citations: Sequence[Citation]) -> bool:
     """Whether what is cited has the value that was to be withheld, from another place."""
     cited = "\n".join(citation.text for citation in citations)
     values = [a for part in case.answers for a in part if _is_value(a, case.language)]
-    repeated = any(_is_repeated(case, part, citations) for part in range(len(case.answers)))
+    parts = max(len(case.answers), len(case.quotes))
+    repeated = any(_is_repeated(case, part, citations) for part in range(parts))
     return repeated or contains(cited, values, case.language or "en") > 0
 
 
@@ -192,16 +200,22 @@ def from_example(example: Example) -> Case | None:
         return None
     gold: tuple[tuple[Span, ...], ...] = ()
     answers: tuple[tuple[str, ...], ...] = ()
+    quotes: tuple[tuple[str, ...], ...] = ()
     if kind == "answerable" and example.source is not None:
         if example.quotes:
             parts = [(quote.text, quote.start, quote.end) for quote in example.quotes]
             # Where each part has an answer of its own, they are given a line each.
             lines = example.answer.splitlines()
             answers = tuple((line,) for line in lines) if len(lines) == len(parts) else ()
+            quotes = tuple(
+                _naming(quote, line, example.language)
+                for (quote, _, _), line in zip(parts, lines, strict=False)
+            )
             gold = tuple((Span(example.source, start, end),) for _, start, end in parts)
         elif example.start is not None and example.end is not None:
             start, end = example.start, example.end
             answers = ((example.answer,),)
+            quotes = (_naming(example.quote or "", example.answer, example.language),)
             if _is_value(example.answer, example.language) and example.passage is not None:
                 start, end = min(start, example.passage[0]), max(end, example.passage[1])
             gold = ((Span(example.source, start, end),),)
@@ -215,12 +229,19 @@ def from_example(example: Example) -> Case | None:
         kind,
         gold,
         answers,
+        quotes,
         document=example.source or f"no document: {example.id}",
         split=example.split,
         language=example.language,
         turns=tuple(Turn(turn.question, turn.answer) for turn in example.turns),
         kind_made=example.kind,
     )
+
+
+def _naming(quote: str, value: str, language: str) -> tuple[str, ...]:
+    """A quote, if it says a value and little more than what that is the value of."""
+    more = len(words_of(quote, language or "en")) - len(words_of(value, language or "en"))
+    return (quote,) if 0 < more <= MOST_NAMING and _is_value(value, language) else ()
 
 
 _KINDS: dict[str, QuestionKind] = {

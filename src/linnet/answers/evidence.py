@@ -10,6 +10,10 @@ from linnet.answers.answer import Citation, Claim, Step
 from linnet.answers.units import Unit
 from linnet.retrieval import Found
 
+MOST_SHOWN = 6_000
+"""Characters of all passages together that a model is shown: more makes a small one slower, and no
+better."""
+
 Asks = Literal["fact", "list", "count", "summary", "comparison"]
 
 
@@ -82,6 +86,16 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Exchange:
+    """What a model is asked, and an answer as it would write it: what it can be trained on."""
+
+    system: str = ""
+    prompt: str = ""
+    """With the passages; empty where it is not known."""
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class Draft:
     """An answer before the gate. Without text there is none: the passages do not say.
 
@@ -97,6 +111,8 @@ class Draft:
     steps: tuple[Step, ...] = ()
     interventions: tuple[str, ...] = ()
     """What a guard changed or withheld, in words."""
+    exchange: Exchange = field(default_factory=Exchange)
+    """Where a model wrote it."""
 
 
 @dataclass(frozen=True)

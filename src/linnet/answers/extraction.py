@@ -44,11 +44,17 @@ _PRIOR = 0.4
 """What the rank of its passage counts beside the words of a sentence."""
 
 _TYPE, _CUE, _DEFINES = 0.2, 0.12, 0.35
+_FIGURES = 0.45
+_CAUSED, _FIRST = 0.25, 0.06
+_NEAR_BEFORE = 40  # characters before a subject in which a verb has it as its object
 _ABOVE, _NEAR = 0.6, 0.3
 """What a word counts that stands in title, headings or header; in the sentence before it."""
 
 _INFLECTED = ((0.7, 0.8), (0.6, 0.5))
 """What another form of a word counts, by the share of its letters that it begins with."""
+
+_BY_CUE = ("frequency",)
+"""Kinds of answers that have other words than the questions for them."""
 
 _SHORTEST, _ENDING = 5, 4
 _NEXT = 0.8
@@ -88,6 +94,8 @@ class Scored:
     """The share of the question's words, weighed, that it has, or what it stands under."""
     rank: int
     """Of its passage among those found."""
+    form: float = 0.0
+    """What it has of the form in which such questions are answered: below 0 speaks against it."""
 
 
 def extract(evidence: Evidence) -> Draft:
@@ -141,6 +149,7 @@ def wanted(question: str, language: Language | None) -> list[str]:
     """The terms of a question that say what it is about; all where none does."""
     if language is not None:  # "how high", "what kind of"
         question = language.interrogative.sub(" ", question.lstrip("¿ "), count=1)
+        question = language.asks_long_form.sub(" ", question)
     found = list(dict.fromkeys(terms(question, language.code if language else "")))
     if language is not None:
         function = _function(language.code)
@@ -188,7 +197,10 @@ def scored(question: Question, passages: Sequence[Found]) -> list[Scored]:
     language = LANGUAGES.get(question.language)
     code = question.language or (passages[0].passage.language if passages else "")
     core, title = framed(question.alone)
+    kind = expected(question)
     asked = list(dict.fromkeys(_verbs(code).get(term, term) for term in wanted(core, language)))
+    only_ask = _only_ask(core, kind, language)
+    asked = [term for term in asked if term not in only_ask] or asked
     function = _function(language.code) if language is not None else frozenset()
     read = [
         text for text in _read(passages[:_READ], code, function) if not _names_columns(text.unit)
@@ -205,7 +217,9 @@ def scored(question: Question, passages: Sequence[Found]) -> list[Scored]:
     weights = {term: math.log1p((len(read) + 1) / (_having(term, frequency) + 0.5))
                for term in asked}  # fmt: skip
     total = sum(weights.values())
-    kind = expected(question)
+    by_cue = kind in _BY_CUE or (
+        language is not None and language.asks_manner.search(core) is not None
+    )
     found = []
     for text in read:
         shared = covered = 0.0
@@ -213,21 +227,35 @@ def scored(question: Question, passages: Sequence[Found]) -> list[Scored]:
         for term, weight in weights.items():
             own = _has(term, text.own)
             there = max(own, _has(term, text.above))
-            near = max(own, _ABOVE * there, _NEAR * _has(term, text.near))
+            # What such a sentence is about may be said above it alone: "The prevalence is unknown".
+            near = there if by_cue else max(own, _ABOVE * there, _NEAR * _has(term, text.near))
             shared += weight * near
             covered += weight * there
             count += there > 0
         prior = _PRIOR * _PRIORS[min(text.rank, len(_PRIORS) - 1)]
         if title and text.unit.passage.title.casefold() == title.casefold():
             prior += _PRIOR
-        score = shared / total + prior + _ROW * _in_row(asked, text.order)
-        score += _worth(text, asked, question, kind, language)
+        score = shared / total + prior
+        score += 0.0 if by_cue else _ROW * _in_row(asked, text.order)
+        form = _form(text, asked, question, kind, language) if language is not None else 0.0
+        score += _shape(text, asked, kind) + form
         coverage = max(covered / total, count / len(weights))
         if len(text.unit.header) >= _COLUMNS and not any(_has(term, text.own) for term in asked):
             coverage = 0.0  # one row as well as another
-        found.append(Scored(text.unit, score, coverage, text.rank))
+        found.append(Scored(text.unit, score, coverage, text.rank, form))
     found.sort(key=lambda each: (-each.score, each.rank, each.unit.start))
     return _by_values(found, question, kind)
+
+
+def _only_ask(core: str, kind: Expected, language: Language | None) -> frozenset[str]:
+    """The terms that only say what kind of thing is asked for, of a kind that is known by other
+    words: "how many people are affected by" is answered by "1 in 10,000 newborns"."""
+    if language is None or kind not in _BY_CUE:
+        return frozenset()
+    form = next(form for own, form in language.expects if own == kind)
+    return frozenset(
+        term for found in form.finditer(core) for term in _terms(found[0], language.code)
+    )
 
 
 def _names_columns(unit: Unit) -> bool:
@@ -297,11 +325,8 @@ def _alike(one: str, other: str) -> float:
     return 0.0
 
 
-def _worth(
-    text: _Text, asked: Sequence[str], question: Question, kind: Expected,
-    language: Language | None,
-) -> float:  # fmt: skip
-    """What a unit's form says for it, or against it."""
+def _shape(text: _Text, asked: Sequence[str], kind: Expected) -> float:
+    """What it counts for a unit, or against it, what it is: a sentence, an item, a heading..."""
     unit, own = text.unit, text.unit.text
     ends = own.rstrip("\"'”’»)] ")
     worth = 0.0
@@ -321,17 +346,29 @@ def _worth(
         worth += 0.05 if kind == "steps" else -0.1
     if text.order[:1] and text.order[0] in asked:
         worth += _BEGINS
-    if language is None:
-        return worth
+    return worth
+
+
+def _form(
+    text: _Text, asked: Sequence[str], question: Question, kind: Expected, language: Language
+) -> float:
+    """What it counts that a unit says what the question asks for in the way that is usual."""
+    unit, own = text.unit, text.unit.text
+    worth = 0.0
     if kind in language.cues and language.cues[kind].search(own):
         worth += 2 * _CUE if kind == "frequency" else _CUE
-    if kind == "frequency" and language.counted and language.counted.search(own):
-        worth += _TYPE
+    if kind == "frequency" and language.figures.search(own):
+        worth += _FIGURES
+    elif kind == "frequency" and language.counted and language.counted.search(own):
+        worth += _TYPE + _CUE * _says_little(text, question, language)
+    worth += _FIRST * (kind in ("frequency", "reason", "definition") and unit.start == 0)
+    if (manner := language.asks_manner.search(question.alone)) is not None:
+        stated = rf"\b{re.escape(manner['v'])} (?:{'|'.join(sorted(language.prepositions))})\b"
+        worth += _CAUSED if re.search(stated, own, re.IGNORECASE) else 0.0
     if language.asks_cause and language.asks_cause.search(question.alone):
         worth += _cause(own, question.subject, language)
     if kind == "definition" and question.subject:
         says = _defines(own, question.subject, language)
-        worth += 0.06 * (unit.start == 0)
         if language.cues["frequency"].search(own):
             worth -= 0.1  # "X is a rare disorder" says how common it is, and hardly more
             says = min(says, 0.3) if _says_little(text, question, language) else says
@@ -344,10 +381,17 @@ def _worth(
 
 
 def _cause(sentence: str, subject: str, language: Language) -> float:
-    """What it counts that a sentence says what brings something about, and not what that does."""
+    """What it counts that a sentence says what brings its subject about, and not what that does."""
     place = sentence.casefold().find(subject.casefold()) if subject else -1
-    if place >= 0 and language.causes and language.causes.match(sentence, place + len(subject)):
-        return -_TYPE
+    if place >= 0 and language.causes is not None and language.caused is not None:
+        after = place + len(subject)
+        if language.causes.match(sentence, after):
+            return -_TYPE
+        before = sentence[max(place - _NEAR_BEFORE, 0) : place]
+        if (led := language.causes.search(before)) is not None:
+            return -_CUE if language.relative.search(before, 0, led.end()) else _CAUSED
+        if language.caused.search(sentence, after, after + _NEAR_BEFORE):
+            return _CAUSED
     return _TYPE if language.caused and language.caused.search(sentence) else 0.0
 
 
@@ -372,6 +416,8 @@ def _defines(sentence: str, subject: str, language: Language) -> float:
     if sentence[: len(subject)].casefold() == subject.casefold():
         found = language.defines.match(sentence, len(subject))
         if found is not None:
+            if language.tells_more.match(sentence, found.end()):
+                return 0.3
             begins = sentence[len(subject) : found.end() + 12]
             return 1.0 if language.cues["definition"].search(begins) else 0.3
     return 0.0
@@ -490,7 +536,7 @@ def _fact(question: Question, passages: Sequence[Found]) -> Draft:
     second = next((each.score for each in ranked if each.unit not in chosen), 0.0)
     return answer.draft(
         coverage=round(best.coverage, 4), score=round(best.score, 4),
-        margin=round(best.score - second, 4),
+        margin=round(best.score - second, 4), form=round(best.form, 4),
     )  # fmt: skip
 
 
@@ -657,9 +703,15 @@ def _together(evidence: Evidence) -> Draft:
         answer.text += f"{_APART}{_nothing_about(left, evidence.question)}"
     coverage = sum(each.measures.get("coverage", 0.0) for each in answered) / max(len(answered), 1)
     absent = 0.0 if enough else sum(each.measures.get("missing", 0.0) for each in answered)
+    # As sure as of the part that it is least sure of.
+    least = {
+        name: min(draft.measures.get(name, 0.0) for _, draft in drafts)
+        for name in ("score", "margin", "form")
+        if all(name in draft.measures for _, draft in drafts)
+    }
     found = answer.draft(
         coverage=round(coverage, 4), parts=float(len(drafts)), answered=float(len(answered)),
-        **({"missing": absent} if absent else {}),
+        **least, **({"missing": absent} if absent else {}),
     )  # fmt: skip
     return replace(found, steps=tuple(steps))
 

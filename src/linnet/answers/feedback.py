@@ -1,7 +1,11 @@
 """What people said of answers: a line of JSON each, kept in the index directory.
 
 {"at": "2026-01-31T12:00:00+00:00", "answer": "...", "question": "...", "good": true,
- "refused": false, "probability": 0.93, "citations": [{"source": ..., "start": ..., "end": ...}]}
+ "refused": false, "probability": 0.93, "citations": [{"source": ..., "start": ..., "end": ...}],
+ "system": "...", "prompt": "...", "text": "..."}
+
+The last three are what a model is trained on (``linnet align``): what it was asked, with the
+passages, and the answer as it writes one.
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ class Feedback:
     """What somebody said of one answer. ``by``: the name of their key."""
 
     answer: str
+    """Its id."""
     question: str
     good: bool
     refused: bool = False
@@ -46,12 +51,20 @@ class Feedback:
     citations: tuple[Span, ...] = ()
     by: str = ""
     at: str = ""
+    system: str = ""
+    prompt: str = ""
+    text: str = ""
+    """See :class:`linnet.answers.evidence.Exchange`; empty where they are not known."""
 
 
 MOST_GIVEN = 10_000
 """Answers that are remembered, so that they may be judged."""
+MOST_TEXT = 32_000_000
+"""Characters of prompts and answers that are remembered with them; older ones are judged
+without."""
 MOST_VERDICTS = 4
 """Verdicts on one answer that are kept, of which the last counts."""
+_TEXTS = ("system", "prompt", "text")
 _MOST_SPANS = 20  # of an answer that are remembered
 
 
@@ -74,15 +87,28 @@ class GivenAnswers:
     def __init__(self, most: int = MOST_GIVEN) -> None:
         self._most = most
         self._answers: OrderedDict[tuple[str, str], _Given] = OrderedDict()
+        self._texts: OrderedDict[tuple[str, str], int] = OrderedDict()
+        """Those whose texts are remembered, with their characters; the oldest first."""
+        self._characters = 0
         self._lock = threading.Lock()
 
     def add(self, said: Feedback) -> None:
         """Remember an answer; the oldest makes place for it."""
         kept = replace(said, citations=said.citations[:_MOST_SPANS])
+        key = said.answer, said.by
         with self._lock:
-            self._answers[said.answer, said.by] = _Given(kept)
+            self._answers[key] = _Given(kept)
+            self._characters -= self._texts.pop(key, 0)
+            self._texts[key] = len(said.prompt) + len(said.text)
+            self._characters += self._texts[key]
             while len(self._answers) > self._most:
-                self._answers.popitem(last=False)
+                oldest, _ = self._answers.popitem(last=False)
+                self._characters -= self._texts.pop(oldest, 0)
+            while self._characters > MOST_TEXT:
+                oldest, count = self._texts.popitem(last=False)
+                self._characters -= count
+                given = self._answers[oldest]
+                given.said = replace(given.said, system="", prompt="", text="")
 
     def judged(self, answer: str, by: str, *, good: bool) -> Feedback | None:
         """The verdict of a key on an answer that it was given, to be noted; None where it said so
@@ -103,7 +129,9 @@ class GivenAnswers:
 def note_feedback(index: Path, said: Feedback) -> None:
     """Append it, with the time. Raises OutputError where there is no more space for it."""
     at = said.at or datetime.now(UTC).isoformat(timespec="seconds")
-    line = json.dumps({**asdict(said), "at": at}, ensure_ascii=False).encode() + b"\n"
+    values = {**asdict(said), "at": at}
+    kept = {name: values[name] for name in values if name not in _TEXTS or values[name]}
+    line = json.dumps(kept, ensure_ascii=False).encode() + b"\n"
     file = index / NAME
     if len(line) > _LONGEST_LINE:
         raise OutputError(f"feedback has at most {_LONGEST_LINE:,} bytes. Got {len(line):,}")

@@ -23,6 +23,9 @@ COLUMNS = " | "
 _LINE = re.compile(r"[^\n]+")
 _MARK = re.compile(r"[ \t]*(?:[-*+•‣▪●–·]|\(?\d{1,3}[.)]|\(?[a-zA-Z][.)])[ \t]+(?=\S)")
 _NUMBERED = re.compile(r"[ \t]*\(?\d{1,3}[.)][ \t]+")
+_NEXT_ITEM = re.compile(r"[ \t]{2,}(?=[-*+•‣▪●–·][ \t]+\S)")
+_HEADING = 3  # words of what stands over a list and is no sentence that leads to it
+_ENDED = (".", "!", "?", "…", "。", "！", "？", "।", "։", "۔")
 # What a line of a log or of data begins with: a time, a level, or a name with a value.
 _RECORD = re.compile(
     r"[ \t]*(?:[\[<(\"]?\d{2,4}[-/.]\d{1,2}[-/.]\d{1,4}[ T,\]]|[\[<(]?\d{1,2}:\d{2}:\d{2}|"
@@ -93,12 +96,17 @@ def units(passage: Passage) -> tuple[Unit, ...]:
 
 
 def _units(passage: Passage) -> Iterator[Unit]:
-    for group, (kind, lines) in enumerate(_stretches(passage.text)):
+    stretches = list(_stretches(passage.text))
+    for group, (kind, lines) in enumerate(stretches):
         start, end = lines[0][0], lines[-1][1]
         if kind == "row":
             yield from _rows(passage, lines, group)
         elif kind == "text":
-            yield from _sentences(passage, start, end, group)
+            listed = group + 1 < len(stretches) and stretches[group + 1][0] == "item"
+            yield from _sentences(passage, start, end, group, listed=listed)
+        elif kind == "item":
+            for first, last in _items(passage.text, lines):
+                yield from _trimmed(passage, kind, first, last, group)
         else:
             for first, last in lines:
                 yield from _trimmed(passage, kind, first, last, group)
@@ -130,6 +138,16 @@ def _stretches(text: str) -> Iterator[_Stretch]:
         yield kind, lines
 
 
+def _items(text: str, lines: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """The items of a list, also of one that has lost the ends of its lines: "- one  - two"."""
+    for start, end in lines:
+        for found in _NEXT_ITEM.finditer(text, start, end):
+            if found.start() > start:
+                yield start, found.start()
+                start = found.end()
+        yield start, end
+
+
 def _kind(line: str) -> Literal["item", "row", "line", "text"]:
     if _RECORD.match(line):
         return "line"
@@ -159,10 +177,15 @@ def _cells(row: str) -> tuple[str, ...]:
     return tuple(" ".join(cell.split()) for cell in row.split(COLUMNS))
 
 
-def _sentences(passage: Passage, start: int, end: int, group: int) -> Iterator[Unit]:
+def _sentences(
+    passage: Passage, start: int, end: int, group: int, *, listed: bool
+) -> Iterator[Unit]:
     found = claims(passage.text[start:end], language=passage.language)
     for own in found:
-        leads = own is found[-1] and own.text.endswith((":", "："))
+        leads = own is found[-1] and (
+            own.text.endswith((":", "："))
+            or (listed and len(own.text.split()) > _HEADING and not own.text.endswith(_ENDED))
+        )
         yield Unit(passage, "sentence", start + own.start, start + own.end, group, (), leads)
 
 

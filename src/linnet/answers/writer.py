@@ -23,7 +23,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from linnet.answers.answer import Citation, Claim, Step
-from linnet.answers.evidence import Draft, Evidence
+from linnet.answers.evidence import MOST_SHOWN, Draft, Evidence, Exchange
 from linnet.answers.instructions import instructions
 from linnet.answers.prompting import (
     MOST_STATEMENTS,
@@ -54,8 +54,6 @@ if TYPE_CHECKING:
 Admit: TypeAlias = Callable[[Sequence[Found]], Sequence[Found]]
 MAX_TOKENS = 768
 """Of what a model writes for one answer."""
-CHARACTERS = 6_000
-"""Of all passages together that a model is shown: more makes a small one slower, and no better."""
 SECONDS = 120.0
 """After so long the statements that are there are the answer."""
 
@@ -82,7 +80,7 @@ class ModelWriter:
         strict: bool = False,
         admit: Admit | None = None,
         max_tokens: int = MAX_TOKENS,
-        characters: int = CHARACTERS,
+        characters: int = MOST_SHOWN,
         seconds: float = SECONDS,
     ) -> None:
         """``checker``: decides where the rules of grounding do not. ``identity``: of the model, by
@@ -159,7 +157,10 @@ class ModelWriter:
         said = f"{self.name}: {writing.said()}; {_budget(packed, self.context)}{failed}"
         step = Step("write", said, time.monotonic() - began, outcome)  # type: ignore[arg-type]
         decided = tuple(map(_noted, writing.noted))
-        return replace(writing.draft(), steps=(step,), interventions=guarded + decided)
+        return replace(
+            writing.draft(), steps=(step,), interventions=guarded + decided,
+            exchange=_exchange(writing),
+        )  # fmt: skip
 
     @property
     def context(self) -> int:
@@ -245,6 +246,17 @@ class ModelWriter:
             finally:
                 pieces.close()
                 parent.record.add(own.record)
+
+
+def _exchange(writing: _Writing) -> Exchange:
+    """What was asked, and what is shown of the answer, as the model would have written it."""
+    asked = messages(writing.evidence.question.alone, writing.packed)
+    entries = [
+        {"quote": citation.text, "statement": claim.text}
+        for citation, claim in zip(writing.citations, writing.claims, strict=True)
+    ]
+    text = json.dumps({"statements": entries}, ensure_ascii=False)
+    return Exchange(asked[0].text, asked[1].text, text)
 
 
 @dataclass

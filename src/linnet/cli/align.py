@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from linnet.align.config import AlignConfig
-from linnet.cli.options import GroupedCommand, configured
+from linnet.cli.options import GroupedCommand, configured, recipe_table
 from linnet.cli.terminal import out as terminal
 from linnet.cli.terminal import terminal_progress
 from linnet.config import from_mapping
@@ -28,6 +28,9 @@ def align(
         typer.Argument(help="Examples, or files of rows (jsonl, json, csv, parquet, hf:NAME)."),
     ],
     out: Annotated[Path, typer.Option(help="Directory for the result.")],
+    config: Annotated[
+        Path | None, typer.Option(help="A recipe: a TOML file with an [align] table.")
+    ] = None,
     *,
     settings: dict[str, Any],
 ) -> None:
@@ -39,7 +42,9 @@ def align(
 
     Example: linnet align model pairs.jsonl --out aligned --beta 0.1
     """
-    run = from_mapping(AlignConfig, settings, where="command line")
+    recipe = recipe_table(config, "align") if config else {}
+    where = f"{config} [align] and the command line" if config else "command line"
+    run = from_mapping(AlignConfig, {**recipe, **settings}, where=where)
     from linnet.align.align import align as align_model
 
     _show(align_model(model, data, out, run, progress=terminal_progress()))

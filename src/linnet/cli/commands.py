@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "budget": ("budget", "Show what models beyond this machine cost, and what may be spent."),
     "gate": ("gate", "Fit when an index answers and when it does not; show what that promises."),
     "grounding": ("grounding", "Check claims against passages; train what checks them."),
+    "distil": ("distil", "Have a smaller model learn what a larger one expects, or writes."),
     "prune": ("prune", "Make a smaller model of one, and distil it from the whole."),
     "compress": ("compress", "Find the smallest file of a model that keeps its quality."),
     "generate": ("generate", "Continue a prompt."),

@@ -35,37 +35,73 @@ def compress(
     """Write the smallest file of a model that keeps its quality on your questions.
 
     Many number formats are made and measured on the same questions; the table says what each
-    keeps, how large and how fast it is. Stopped by Ctrl-C it goes on where it was.
+    keeps, how large and how fast it is. Stopped by Ctrl-C it goes on where it was; with another
+    --keep, --size or --speed nothing is measured again.
 
     Example: linnet compress model examples --out small --keep 99%
     """
     config = from_mapping(CompressConfig, settings, where="command line")
-    from linnet.compress.compress import PAGE, read_results
+    from linnet.compress.compress import NoCandidateError, candidates_of
     from linnet.compress.compress import compress as compress_model
+    from linnet.compress.report import PAGE, read_results
 
-    made = compress_model(model, questions, out, config, progress=terminal_progress())
-    found = read_results(made.path)
+    refusal = None
+    try:
+        place = compress_model(model, questions, out, config, progress=terminal_progress()).path
+    except NoCandidateError as error:
+        place, refusal = error.directory, error
+    found = read_results(place)
     if as_json:
         typer.echo(json.dumps(found))
-        return
+    else:
+        _show(found, config.streams)
+        terminal.print(f"page: {place / PAGE}", markup=False)
+    if refusal is not None:
+        raise refusal
+    kept = candidates_of(out)
+    if not as_json and kept.is_dir():
+        from linnet.output import human_bytes
+
+        size = sum(file.stat().st_size for file in kept.rglob("*") if file.is_file())
+        terminal.print(
+            f"{kept} ({human_bytes(size)}) has all candidates, for another choice without "
+            "measuring; delete it when you have chosen",
+            markup=False,
+        )
+
+
+def _show(found: dict[str, Any], streams: int) -> None:
+    """The table of all candidates, largest first, and what was taken."""
     from rich.table import Table
 
     from linnet.output import human_bytes
 
-    table = Table(box=None, header_style="")
-    for heading in ("format", "size", "kept", "at least", "tokens/s", f"x {config.streams}", ""):
-        table.add_column(heading, justify="left" if heading in ("format", "") else "right")
-    for each in found["candidates"]:
-        loss, speed = each["loss"] or {}, each["speed"] or {}
-        table.add_row(
-            each["name"],
-            human_bytes(each["bytes"]),
-            f"{loss['kept']:.2%}" if loss else "",
-            f"{loss['low']:.2%}" if loss else "",
-            f"{speed['one']:.0f}" if speed else "",
-            f"{speed['many']:.0f}" if speed else "",
-            "taken" if each["name"] == found["choice"]["name"] else loss.get("verdict", ""),
-        )
+    chosen = (found["choice"] or {}).get("name")
+    rows = found["candidates"]
+    columns: dict[str, list[str]] = {
+        "format": [each["name"] for each in rows],
+        "size": [human_bytes(each["bytes"]) for each in rows],
+        "kept": [f"{each['loss']['kept']:.2%}" if each["loss"] else "" for each in rows],
+        "at least": [f"{each['loss']['low']:.2%}" if each["loss"] else "" for each in rows],
+    }
+    if any(each["speed"] for each in rows):
+        speeds = [each["speed"] or {} for each in rows]
+        columns |= {
+            "tokens/s": [f"{one['one']:.0f}" if one else "" for one in speeds],
+            f"x {streams}": [f"{one['many']:.0f}" if one else "" for one in speeds],
+            "memory": [human_bytes(one["peak_bytes"]) if one.get("peak_bytes") else ""
+                       for one in speeds],
+        }  # fmt: skip
+    columns[""] = [
+        "taken" if each["name"] == chosen else (each["loss"] or {}).get("verdict", each["remark"])
+        for each in rows
+    ]
+    table = Table(box=None, header_style="", padding=(0, 2, 0, 0))
+    for heading in columns:
+        left = heading in ("format", "")
+        table.add_column(heading, justify="left" if left else "right", no_wrap=heading != "")
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
     terminal.print(table)
-    terminal.print(f"{found['choice']['name']}: {found['choice']['reason']}", markup=False)
-    terminal.print(f"page: {made.path / PAGE}", markup=False)
+    if found["choice"]:
+        terminal.print(f"{chosen}: {found['choice']['reason']}", markup=False)

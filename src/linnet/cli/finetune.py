@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from linnet.cli.options import GroupedCommand, configured
+from linnet.cli.options import GroupedCommand, configured, recipe_table
 from linnet.cli.terminal import out as terminal
 from linnet.cli.terminal import terminal_progress
-from linnet.config import from_mapping, load_toml
+from linnet.config import from_mapping
 from linnet.errors import ConfigError
 from linnet.finetune.config import FinetuneConfig
 
@@ -44,7 +44,7 @@ def finetune(
 
     Example: linnet finetune model questions.jsonl --out tuned --epochs 2
     """
-    recipe = _recipe(config) if config else {}
+    recipe = recipe_table(config, "finetune") if config else {}
     where = f"{config} [finetune] and the command line" if config else "command line"
     run = from_mapping(FinetuneConfig, {**recipe, **settings}, where=where)
     if preview:
@@ -57,14 +57,6 @@ def finetune(
     from linnet.finetune.finetune import finetune as finetune_model
 
     _show(finetune_model(model, data, out, run, progress=terminal_progress()))
-
-
-def _recipe(file: Path) -> dict[str, Any]:
-    tables = load_toml(file)
-    if not isinstance(tables.get("finetune"), dict):
-        found = ", ".join(f"[{name}]" for name in tables) or "nothing"
-        raise ConfigError(f"{file}: expected a table [finetune]. Got {found}")
-    return dict(tables["finetune"])
 
 
 def _show(result: Artifact) -> None:

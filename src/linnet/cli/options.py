@@ -113,6 +113,17 @@ def tools_in(file: Path | None) -> tuple[Tool, ...]:
         raise DataError(f"{file}: expected a JSON list of tools, but {error}") from None
 
 
+def recipe_table(file: Path, name: str) -> dict[str, Any]:
+    """The settings in a recipe: those of its table ``[name]``. Raises ConfigError."""
+    from linnet.config import load_toml
+
+    tables = load_toml(file)
+    if not isinstance(tables.get(name), dict):
+        found = ", ".join(f"[{table}]" for table in tables) or "nothing"
+        raise ConfigError(f"{file}: expected a table [{name}]. Got {found}")
+    return dict(tables[name])
+
+
 def open_model(source: str, config: GenerateConfig) -> LanguageModel:
     """The model that a command is to write with."""
     from linnet.cli.terminal import terminal_progress

@@ -34,10 +34,16 @@ def prune(
     Example: linnet prune model notes --out half --keep 0.5 --seconds 600
     """
     config = from_mapping(PruneConfig, settings, where="command line")
-    from linnet.compress.distil import prune_model
+    from linnet.compress.prune import prune_model
 
     stats = prune_model(model, text, out, config, progress=terminal_progress()).stats
     said = f"{out}: {stats['parameters']:,} of {stats['of_parameters']:,} parameters"
+    if "vocabulary" in stats:
+        tokens = stats["vocabulary"]
+        said += f"; {tokens['tokens']:,} of {tokens['of_tokens']:,} tokens"
+        if tokens["uses_cut"]:
+            share = tokens["uses_cut"] / tokens["uses"]
+            said += f", {share:.1%} of the text's are cut into smaller ones"
     if "whole_loss" in stats:
         said += (
             f"; held-out text {stats['whole_loss']:.3f} nats per token whole, "

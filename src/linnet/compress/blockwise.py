@@ -1,5 +1,8 @@
 """A model's matrices made small block by block, each in the way that is measured to be best.
 
+How a matrix is stored is a :class:`Format`: GGUF's blocks (:class:`BlockFormat`), or whole numbers
+in groups (:class:`GroupFormat`). All else is the same for both.
+
 Each block reads what the blocks before it give once they are small, as it will in use. For each
 matrix it is measured, by its inputs' Hessian, how far off what it computes over text of the owner's
 is: rounded, and by GPTQ (``linnet.compress.gptq``), columns in their order or the weightiest first.
@@ -14,13 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from linnet.compress.gptq import BlockGrid, energy, gptq
+from linnet.compress.gptq import BlockGrid, Groups, energy, gptq, round_to
 from linnet.errors import ConfigError
 from linnet.gguf.architectures import architecture, as_computed, joined, named, tensors
 from linnet.gguf.blocks import BLOCKS
@@ -80,10 +83,73 @@ class Choice:
 class Smaller:
     """The tensors of all blocks."""
 
-    stored: Mapping[str, npt.NDArray[Any]]
-    """Their bytes, in the formats asked for, by GGUF's names."""
+    stored: Mapping[str, Any]
+    """As their formats have them: bytes by GGUF's names, or codes by ours."""
     choices: Mapping[str, Choice]
     """Of matrices."""
+
+
+class Format(Protocol):
+    """How a matrix is stored."""
+
+    @property
+    def can_be_fitted(self) -> bool:
+        """Whether codes can be chosen that are not the nearest."""
+
+    def rounded(self, name: str, values: Tensor, importance: Tensor) -> tuple[Any, Tensor]:
+        """What is stored, and the numbers that it stands for."""
+
+    def fitted(self, values: Tensor, hessian: Tensor, *, ordered: bool) -> tuple[Any, Tensor]:
+        """The same by GPTQ."""
+
+
+@dataclass(frozen=True)
+class BlockFormat:
+    """A format of GGUF."""
+
+    name: str
+
+    @property
+    def can_be_fitted(self) -> bool:
+        return self.name in BLOCKS
+
+    def rounded(self, name: str, values: Tensor, importance: Tensor) -> tuple[Any, Tensor]:
+        coded = np.concatenate(list(encoded(name, values, self.name, importance.numpy())))
+        return coded, self._values(coded, values)
+
+    def fitted(self, values: Tensor, hessian: Tensor, *, ordered: bool) -> tuple[Any, Tensor]:
+        grid = BlockGrid(self.name)
+        coded = grid.encoded(gptq(values, hessian, grid, ordered=ordered))
+        return coded, self._values(coded, values)
+
+    def _values(self, coded: npt.NDArray[Any], values: Tensor) -> Tensor:
+        return torch.from_numpy(decoded(coded, self.name, values.shape[1]))
+
+
+@dataclass(frozen=True)
+class GroupFormat:
+    """Whole numbers in groups (``linnet.model.quantised``)."""
+
+    bits: int
+    group: int = 0
+    """Columns that share a scale; 0: all of a row."""
+    zero: bool = False
+
+    @property
+    def can_be_fitted(self) -> bool:
+        return True
+
+    def rounded(self, name: str, values: Tensor, importance: Tensor) -> tuple[Any, Tensor]:
+        codes = self._grid.codes(round_to(values, self._grid, importance))
+        return codes, codes.values()
+
+    def fitted(self, values: Tensor, hessian: Tensor, *, ordered: bool) -> tuple[Any, Tensor]:
+        codes = self._grid.codes(gptq(values, hessian, self._grid, ordered=ordered))
+        return codes, codes.values()
+
+    @property
+    def _grid(self) -> Groups:
+        return Groups(self.bits, self.group, zero=self.zero)
 
 
 @dataclass(frozen=True)
@@ -92,9 +158,9 @@ class _Matrix:
 
     name: str
     members: Sequence[tuple[str, str]]
-    """GGUF's name and ours."""
+    """The file's name and ours."""
     values: Tensor
-    format: str
+    format: Format
 
 
 @dataclass(frozen=True)
@@ -102,7 +168,7 @@ class _Made:
     """A matrix in its format."""
 
     way: str
-    coded: npt.NDArray[Any]
+    coded: Any
     values: Tensor
     fitted: float
     held_out: float
@@ -113,34 +179,39 @@ class _Made:
 def make_smaller(
     model: Transformer,
     rows: Sequence[Tensor],
-    formats: Mapping[str, str],
+    formats: Mapping[str, str] | Mapping[str, GroupFormat],
     *,
     scale: bool = True,
     progress: Progress = SILENT,
 ) -> Smaller:
-    """The tensors of a model's blocks in these formats, by GGUF's names.
+    """The tensors of a model's blocks in these formats, by GGUF's names; or in groups, by ours.
 
-    ``rows``: texts as tokens ``(1, T)``. The parameters of ``model`` become what the bytes stand
-    for. ``scale``: whether columns may be scaled. In memory are the stream of all texts, and the
-    Hessians of one block.
+    ``rows``: texts as tokens ``(1, T)``. The parameters of ``model`` become what is stored. A
+    matrix that has no group format stays as it is. ``scale``: whether columns may be scaled. In
+    memory are the stream of all texts, and the Hessians of one block.
     """
     if not rows:
         raise ConfigError("expected text to see what matters. Got none")
     states, beside = _calls(model.eval(), rows)
-    stored: dict[str, npt.NDArray[Any]] = {}
+    stored: dict[str, Any] = {}
     choices: dict[str, Choice] = {}
+    groups = {n: each for n, each in formats.items() if isinstance(each, GroupFormat)}
+    blocks = {n: each for n, each in formats.items() if isinstance(each, str)}
     with progress.task("blocks", total=model.config.depth, unit="blocks") as task:
         for layer, block in enumerate(model.blocks):
             calls = [(x, *beside[x.shape[1]][layer]) for x in states]
             inputs = _inputs(block, calls)
             for leader in _ORDER:
-                group = [m for m in _matrices(model, layer, formats) if _leader(m) == leader]
+                found = _in_groups(model, layer, groups) if groups else _matrices(
+                    model, layer, blocks
+                )  # fmt: skip
+                group = [matrix for matrix in found if _leader(matrix) == leader]
                 _choose(model, layer, leader, group, inputs[leader], scale, stored, choices)
             states = [block(*call) for call in calls]
             task.advance()
-    for name, values in tensors(model):
+    for name, values in tensors(model) if blocks else ():
         if name.startswith("blk.") and name not in stored:
-            stored[name] = np.concatenate(list(encoded(name, values, formats[name])))
+            stored[name] = np.concatenate(list(encoded(name, values, blocks[name])))
     return Smaller(stored, choices)
 
 
@@ -212,8 +283,19 @@ def _matrices(model: Transformer, layer: int, formats: Mapping[str, str]) -> Ite
     for stored, members in joined(kind, list(own)):
         values = [as_computed(m, state[own[m]].detach(), kind, config) for m in members]
         yield _Matrix(
-            stored, [(m, own[m]) for m in members], torch.cat(values).float(), formats[stored]
-        )
+            stored, [(m, own[m]) for m in members], torch.cat(values).float(),
+            BlockFormat(formats[stored]),
+        )  # fmt: skip
+
+
+def _in_groups(
+    model: Transformer, layer: int, formats: Mapping[str, GroupFormat]
+) -> Iterator[_Matrix]:
+    prefix = f"blocks.{layer}."
+    state = model.blocks[layer].state_dict(prefix=prefix)
+    for name, values in state.items():
+        if name in formats:
+            yield _Matrix(name, [(name, name)], values.detach().float(), formats[name])
 
 
 def _part(name: str) -> str:
@@ -231,14 +313,14 @@ def _choose(
     group: Sequence[_Matrix],
     inputs: Inputs,
     scale: bool,
-    stored: dict[str, npt.NDArray[Any]],
+    stored: dict[str, Any],
     choices: dict[str, Choice],
 ) -> None:
     """Make the matrices of one input small, together, since their input has one scale."""
     block, ways = model.blocks[layer], [_ways(each, inputs) for each in group]
     rounding = [each[0] for each in ways]
     best, by, strength = [_best(each) for each in ways], None, 0.0
-    can_be_scaled = scale and any(each.format in BLOCKS for each in group)
+    can_be_scaled = scale and any(each.format.can_be_fitted for each in group)
     if can_be_scaled and _may_scale(block, leader):
         trials = {power: _column_scales(model, leader, inputs, power) for power in STRENGTHS}
         costs = {
@@ -264,22 +346,19 @@ def _choose(
 def _ways(matrix: _Matrix, inputs: Inputs) -> list[_Made]:
     """A matrix in its format, made in every way; rounded first."""
     found = [_rounded(matrix, inputs)]
-    if matrix.format in BLOCKS:
+    if matrix.format.can_be_fitted:
         for way, ordered in (("gptq", False), ("gptq ordered", True)):
-            grid = BlockGrid(matrix.format)
-            chosen = gptq(matrix.values, inputs.fitted, grid, ordered=ordered)
-            found.append(_made(way, grid.encoded(chosen), matrix, inputs))
+            made = matrix.format.fitted(matrix.values, inputs.fitted, ordered=ordered)
+            found.append(_made(way, *made, matrix, inputs))
     return found
 
 
 def _rounded(matrix: _Matrix, inputs: Inputs) -> _Made:
-    importance = inputs.fitted.diagonal().numpy()
-    coded = list(encoded(matrix.name, matrix.values, matrix.format, importance))
-    return _made("rounding", np.concatenate(coded), matrix, inputs)
+    made = matrix.format.rounded(matrix.name, matrix.values, inputs.fitted.diagonal())
+    return _made("rounding", *made, matrix, inputs)
 
 
-def _made(way: str, coded: npt.NDArray[Any], matrix: _Matrix, inputs: Inputs) -> _Made:
-    values = torch.from_numpy(decoded(coded, matrix.format, matrix.values.shape[1]))
+def _made(way: str, coded: Any, values: Tensor, matrix: _Matrix, inputs: Inputs) -> _Made:
     off = values - matrix.values
     return _Made(way, coded, values, energy(off, inputs.fitted), energy(off, inputs.held_out))
 
@@ -303,8 +382,11 @@ def _is_better(those: Sequence[_Made], these: Sequence[_Made]) -> bool:
 
 def _set(model: Transformer, matrix: _Matrix, values: Tensor) -> None:
     """Let parameters be what a tensor of the file stands for."""
-    config, kind = model.config, architecture(model.config)
-    parameters = dict(model.named_parameters())
+    config, parameters = model.config, dict(model.named_parameters())
+    if isinstance(matrix.format, GroupFormat):
+        parameters[matrix.name].data = values
+        return
+    kind = architecture(config)
     counts = [len(parameters[own]) for _, own in matrix.members]
     for (member, own), part in zip(matrix.members, torch.split(values, counts), strict=True):
         parameters[own].data = as_trained(member, part, kind, config).contiguous()

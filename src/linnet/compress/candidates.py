@@ -1,36 +1,33 @@
-"""Candidates: files in several formats, each made, and measured on the same questions."""
+"""Candidates: the files that a model is written as, and how each is made and measured."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linnet.bench.comparison import ask
 from linnet.bench.worker import Measurement
 from linnet.compress.blockwise import make_smaller
-from linnet.compress.choice import Loss, loss_of
+from linnet.compress.choice import Loss
 from linnet.compress.mixing import LADDER, Option, mix
-from linnet.compress.quality import Floats, Questions, nats
-from linnet.config import from_mapping
+from linnet.compress.quality import Floats, nats
 from linnet.export.config import ExportConfig
 from linnet.export.gguf import export_gguf, planned_format
 from linnet.gguf.architectures import tensors
 from linnet.gguf.metadata import read_unchecked
 from linnet.gguf.quantisation import Importance, stored_bytes
 from linnet.gguf.weights import dequantised, numbers_within
-from linnet.output import write_json
-from linnet.progress import Progress
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from linnet.align.encoding import Completion
     from linnet.compress.config import CompressConfig
-    from linnet.model import Transformer
+    from linnet.model import ModelConfig, Transformer
 
 ALIGNMENT = 32
 """Bytes that each tensor of a file is filled up to a multiple of."""
@@ -46,7 +43,7 @@ class Plan:
 
     name: str
     type: str
-    formats: Mapping[str, str]
+    formats: dict[str, str]
     """Of single tensors, in a mixture."""
     bytes: int
     """Of all tensors together, as the file will have them; what it says of the model comes on top.
@@ -64,11 +61,11 @@ class Candidate:
 
     name: str
     bytes: int
-    """Of the file."""
+    """Of the file; where it was not made, at least so many."""
     bits: float
     """For each parameter."""
     loss: Loss | None
-    """None of the model itself."""
+    """None of the model itself, and of a file that was not made."""
     speed: Measurement | None
     """None where it was not measured."""
     remark: str = ""
@@ -99,7 +96,7 @@ def plans(model: Transformer, options: Mapping[str, Sequence[Option]]) -> Iterat
         ]
         # By GPTQ it costs no more than rounded.
         expected = sum(errors) * (0.999 if gptq else 1.0)
-        found.append(Plan(name, type, own, total, gptq, expected))
+        found.append(Plan(name, type, dict(own), total, gptq, expected))
 
     for type in LADDER:
         plan(type, type, {})
@@ -115,49 +112,33 @@ def plans(model: Transformer, options: Mapping[str, Sequence[Option]]) -> Iterat
     yield from sorted(found, key=lambda each: -each.bytes)
 
 
-def measure(
+def make_file(
     plan: Plan,
     source: Path,
-    model: Transformer,
-    work: Path,
+    file: Path,
     *,
-    questions: Questions,
-    before: Floats,
-    texts: Sequence[str],
+    model: Transformer,
     importance: Importance,
     rows: Sequence[Tensor],
-    config: CompressConfig,
-    progress: Progress,
-) -> Candidate:
-    """Make a file and measure it; what was measured before, in an interrupted run, is taken up."""
-    stem = plan.name.replace(" ", "-")
-    file, known = work / f"{stem}.gguf", work / f"{stem}.json"
-    if known.is_file() and file.is_file():  # written last, and whole or not at all
-        return from_mapping(Candidate, json.loads(known.read_text("utf-8")), where=str(known))
+) -> None:
+    """Write the file of a plan; the same plan gives the same file."""
     stored = {}
     if plan.gptq:
         formats = {
             name: planned_format(name, tuple(values.shape), plan.type, plan.formats)
             for name, values in tensors(model)
         }
-        stored = dict(make_smaller(deepcopy(model), rows, formats, progress=progress).stored)
+        stored = dict(make_smaller(deepcopy(model), rows, formats).stored)
     export_gguf(
         source, file, ExportConfig(type=plan.type), formats=plan.formats, importance=importance,
-        stored=stored, open_once=False, progress=progress,
+        stored=stored, open_once=False,
     )  # fmt: skip
-    numbers = numbers_within(read_unchecked(file).values, model.config)
-    after = nats(dequantised(file, model.config, numbers=numbers), questions.right)
-    loss = loss_of(
-        before, after, questions.tokens,
-        keep=config.kept, confidence=config.confidence, seed=config.seed,
-    )  # fmt: skip
-    size = file.stat().st_size
-    speed, remark = speed_of(file, "auto", texts, config) if config.measure_speed else (None, "")
-    found = Candidate(
-        plan.name, size, 8 * size / model.config.parameters, loss, speed, remark, plan.expected
-    )
-    write_json(known, asdict(found))
-    return found
+
+
+def nats_in(file: Path, config: ModelConfig, completions: Sequence[Completion]) -> Floats:
+    """What each answer costs the model in a file, in nats."""
+    numbers = numbers_within(read_unchecked(file).values, config)
+    return nats(dequantised(file, config, numbers=numbers), completions)
 
 
 def speed_of(

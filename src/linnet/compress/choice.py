@@ -5,17 +5,30 @@ it gives the tokens of right answers at least 0.99 times the likelihood (their g
 the model gives them. Questions are the same for both, so that differences are taken question by
 question, and what counts is the upper end of a one-sided interval of their mean, by resampling
 questions (Efron's percentile bootstrap): not inferior by more than the margin.
+
+Many candidates are judged by the same questions. They are accepted in an order that comes from the
+calibration text, up to the first that may lose more: where that text is not the questions' own,
+none of those that are accepted does, with the confidence that each is tested with (a fixed
+sequence).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import takewhile
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from linnet.compress.quality import Floats
+from linnet.errors import ConfigError
+from linnet.output import human_bytes
+
+if TYPE_CHECKING:
+    from linnet.compress.candidates import Candidate
+    from linnet.compress.config import CompressConfig
 
 Verdict = Literal["keeps", "loses", "not clear"]
 RESAMPLES = 4000
@@ -70,3 +83,88 @@ def is_above_chance(right: Floats, other: Floats) -> bool:
     better, count = int((right < other).sum()), len(right)
     tail = sum(math.comb(count, wins) for wins in range(better, count + 1)) / 2**count
     return bool(tail < 0.05)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The candidate that was taken, and why."""
+
+    name: str
+    reason: str
+
+
+def choose(candidates: Sequence[Candidate], config: CompressConfig) -> Choice:
+    """The candidate that does what was asked for. Raises ConfigError where none does, saying by how
+    much the best one misses."""
+    if config.most_bytes:
+        return _best_of_size(candidates, config)
+    ordered = sorted(candidates, key=lambda each: (each.expected, -each.bytes))
+    keeping = list(takewhile(lambda c: c.loss and c.loss.verdict == "keeps", ordered))
+    share = _percent(config.kept)
+    if not keeping:
+        raise ConfigError(_miss(ordered[0], ordered[1:], config))
+    if config.speed:
+        timed = [(each.speed.one, each) for each in keeping if each.speed is not None]
+        if not timed:
+            raise ConfigError(f"no speed could be measured: {keeping[0].remark}")
+        best = max(timed, key=lambda pair: pair[0])[1]
+        why = f"the fastest of {len(timed)} that keep {share}"
+    else:
+        best = min(keeping, key=lambda each: (each.bytes, -_kept(each)))
+        why = f"the smallest of {len(keeping)} that surely keep {share}"
+    assert best.loss is not None
+    return Choice(best.name, f"{why}: {best.loss.kept:.2%}, at least {best.loss.low:.2%}")
+
+
+def pareto(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those that none is smaller and better than; smallest first."""
+    front: list[Candidate] = []
+    judged = [each for each in candidates if each.loss]
+    for each in sorted(judged, key=lambda c: (c.bytes, -_kept(c))):
+        if not front or _kept(each) > _kept(front[-1]):
+            front.append(each)
+    return front
+
+
+def _best_of_size(candidates: Sequence[Candidate], config: CompressConfig) -> Choice:
+    fitting = [each for each in candidates if each.bytes <= config.most_bytes]
+    if not fitting:
+        least = min(candidates, key=lambda each: each.bytes)
+        raise ConfigError(
+            f"no candidate has at most {config.size}; the smallest, {least.name}, has "
+            f"{human_bytes(least.bytes)}, {human_bytes(least.bytes - config.most_bytes)} too many"
+        )
+    best = max(fitting, key=_kept)
+    assert best.loss is not None
+    return Choice(
+        best.name,
+        f"of {len(fitting)} that have at most {config.size} it keeps most: "
+        f"{best.loss.kept:.2%} ({best.loss.low:.2%} to {best.loss.high:.2%})",
+    )
+
+
+def _miss(first: Candidate, others: Sequence[Candidate], config: CompressConfig) -> str:
+    """Why nothing is accepted: the first of the sequence, by how much it misses, and what helps."""
+    assert first.loss is not None
+    loss, share = first.loss, _percent(config.kept)
+    said = (
+        f"no candidate surely keeps {share} of the likelihood of right answers; {first.name}, from "
+        f"which least is expected to be lost, keeps {loss.kept:.2%}, at least {loss.low:.2%}: "
+        f"{100 * (config.kept - loss.low):.2f} points too few"
+    )
+    if loss.verdict == "loses":
+        said += f", and {loss.high:.2%} at most"
+    elif loss.needed:
+        said += f"; about {loss.needed:,} questions would tell"
+    lucky = [each.name for each in others if each.loss and each.loss.verdict == "keeps"]
+    if lucky:
+        said += f"; that {lucky[0]} does better may be chance, as more was expected to be lost"
+    return f"{said}; ask for less with --keep, or give more questions"
+
+
+def _kept(candidate: Candidate) -> float:
+    return candidate.loss.kept if candidate.loss else 0.0
+
+
+def _percent(share: float) -> str:
+    return f"{share:.2%}".replace(".00%", "%")

@@ -27,6 +27,15 @@ class CompressConfig(Config):
         "", "The largest file, such as 60MB; the best model that is no larger is taken."
     )
     speed: bool = option(False, "Take the fastest that keeps the quality, and not the smallest.")
+    prune: str = option(
+        "",
+        "Shares of the parameters, such as 0.75,0.5: pruned models, distilled on --calibration, "
+        "whose files are candidates, too.",
+        group="Pruning",
+    )
+    prune_seconds: float = option(
+        600.0, "Seconds to distil each of them.", group="Pruning", above=0, most=1e9
+    )
     questions: int = option(200, "Questions to judge by, at most.", group="Measuring", least=1)
     confidence: float = option(
         0.95, "How sure it must be that the quality is kept.", group="Measuring", above=0.5, below=1
@@ -58,11 +67,18 @@ class CompressConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.kept, self.most_bytes  # noqa: B018  (refuse what they cannot read)
+        self.kept, self.most_bytes, self.shares  # noqa: B018  (refuse what they cannot read)
         if self.speed and self.size:
             raise ConfigError("choose one: --size, or --speed")
         if self.speed and not self.measure_speed:
             raise ConfigError("--speed needs speeds: leave --no-measure-speed out")
+        if self.prune and not self.calibration:
+            raise ConfigError(
+                "--prune needs --calibration: a text to distil on that is not the questions, which "
+                "what is judged by them must not learn"
+            )
+        if self.prune_seconds != type(self).prune_seconds and not self.prune:
+            raise ConfigError("--prune-seconds is for --prune, which is not given")
 
     @property
     def kept(self) -> float:
@@ -82,3 +98,16 @@ class CompressConfig(Config):
         if found is None or not float(found[1]):
             raise ConfigError(f"size must look like 60MB or 1.5GB. Got {self.size!r}")
         return int(float(found[1]) * _UNITS[found[2].upper()])
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The shares of the parameters that pruned models keep, largest first."""
+        try:
+            found = {float(part) for part in self.prune.split(",")} if self.prune else set()
+        except ValueError:
+            found = {0.0}
+        if not all(0 < share < 1 for share in found):
+            raise ConfigError(
+                f"prune must be shares between 0 and 1, such as 0.75,0.5. Got {self.prune!r}"
+            )
+        return tuple(sorted(found, reverse=True))

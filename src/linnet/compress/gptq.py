@@ -2,11 +2,11 @@
 
 Rounding takes the nearest level for each number. GPTQ (arXiv:2210.17323) goes through a matrix
 column by column and moves what is yet to be rounded so that it makes up for what was lost: which
-way, the inputs say that the matrix has over text of the owner's (their Hessian ``X Xᵀ``). Here it
-chooses the codes of GGUF's blocks, whose scales llama.cpp's own search gives: the file is an
-ordinary one, of the same size, that all who read the format read.
-
-Also :class:`Groups`, whole numbers with one scale for some columns of a row, as the paper has them.
+way, the inputs say that the matrix has over text of the owner's (their Hessian ``X Xᵀ``). What it
+chooses from is a :class:`Grid`: the codes of GGUF's blocks, whose scales llama.cpp's own search
+gives (:class:`BlockGrid`), or whole numbers with one scale for some columns of a row, as the paper
+has them and ``linnet.model.quantised`` stores them (:class:`Groups`). The file is an ordinary one,
+of the same size, that all who read the format read.
 """
 
 from __future__ import annotations
@@ -20,11 +20,15 @@ from torch import Tensor
 
 from linnet.errors import ConfigError, ModelError
 from linnet.gguf.blocks import BLOCKS, Bytes, rounded, scales_of, with_codes
+from linnet.model.quantised import Codes
 
 DAMPING = 0.01
 """Of the mean of a Hessian's diagonal, added to it."""
 TOGETHER = 128
 """Columns whose errors move the columns behind them at once."""
+SHARES = {True: tuple(1 - 0.04 * n for n in range(1, 11)), False: (1.004,)}
+"""Of the scale at which no number is cut off: what is tried besides for up to 4 bits, and for more,
+where bf16 may have cut it."""
 
 
 class Grid(Protocol):
@@ -56,23 +60,96 @@ class Chosen:
 
 
 class Groups:
-    """Symmetric whole numbers of some bits, each group of columns of a row with a scale."""
+    """Whole numbers of some bits, each group of columns of a row with a scale."""
 
-    def __init__(self, bits: int, size: int = 128) -> None:
-        """``size``: of groups; a row that does not divide into them is one group."""
+    def __init__(
+        self, bits: int, size: int = 128, *, zero: bool = False, searched: bool = True
+    ) -> None:
+        """``size``: of groups; 0, or a row that does not divide into them: one group.
+
+        ``zero``: each group has a code of its own for 0, else 0 has it. ``searched``: scales are
+        those of the least error, columns by their importance, and such as bf16 holds; else the
+        largest number has the last level.
+        """
         if not 2 <= bits <= 8:
             raise ConfigError(f"bits must be between 2 and 8. Got {bits}")
+        self.bits, self.size, self.zero, self.searched = bits, size, zero, searched
         self.most = 2 ** (bits - 1) - 1
-        self.size = size
-        self.levels = torch.arange(-self.most, self.most + 1).float()
+        self.levels = torch.arange(-self.most - 1, self.most + 1).float()
 
     def step(self, width: int) -> int:
-        return width if width % self.size else self.size
+        return self.size if self.size and width % self.size == 0 else width
 
     def fitted(self, rows: Tensor, importance: Tensor) -> tuple[Tensor, Tensor]:
         groups = rows.reshape(len(rows), -1, self.step(rows.shape[1]))
-        scale = groups.abs().amax(2, keepdim=True) / self.most
-        return scale.expand_as(groups).reshape(rows.shape), torch.zeros_like(rows)
+        scale, zero = self._whole_range(groups)
+        if self.searched:
+            weight = importance.reshape(1, groups.shape[1], -1)
+            scale, zero = self._least_error(groups, weight, scale, zero)
+        offset = -zero * scale
+        return (scale.expand_as(groups).reshape(rows.shape),
+                offset.expand_as(groups).reshape(rows.shape))  # fmt: skip
+
+    def codes(self, chosen: Chosen) -> Codes:
+        """Rows as they are stored, after one pass over them."""
+        width = chosen.places.shape[1]
+        first = slice(None, None, self.step(width))
+        scale, offset = chosen.scale[:, first], chosen.offset[:, first]
+        zero = None
+        if self.zero:
+            zero = (-offset / scale.masked_fill(scale == 0, 1.0)).round().to(torch.int8)
+        codes = (chosen.places - self.most - 1).to(torch.int8)
+        return Codes(codes, scale.to(torch.bfloat16), zero, self.bits)
+
+    def _whole_range(self, groups: Tensor) -> tuple[Tensor, Tensor]:
+        """Scales and codes of zero with which every number lies between the levels."""
+        if not self.zero:
+            scale = groups.abs().amax(2, keepdim=True) / self.most
+            return scale, torch.zeros_like(scale)
+        least, most = groups.amin(2, keepdim=True), groups.amax(2, keepdim=True)
+        least, most = least.clamp_max(0), most.clamp_min(0)
+        scale = (most - least) / (2 * self.most + 1)
+        zero = -least / scale.masked_fill(scale == 0, 1.0) - self.most - 1
+        return scale, zero.round().clamp_(-self.most - 1, self.most)
+
+    def _least_error(
+        self, groups: Tensor, weight: Tensor, scale: Tensor, zero: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The best of some smaller scales, and what is best for the codes that it gives."""
+        found, found_zero = _in_bf16(scale), zero
+        codes, least = self._error(groups, weight, found, zero)
+        for share in SHARES[self.bits <= 4]:
+            tried = _in_bf16(scale * share)
+            if self.zero:  # cut at both ends alike
+                middle = (groups.amin(2, keepdim=True) + groups.amax(2, keepdim=True)) / 2
+                own = -middle / tried.masked_fill(tried == 0, 1.0) - 0.5
+                own = own.round().clamp_(-self.most - 1, self.most)
+            else:
+                own = zero
+            other, error = self._error(groups, weight, tried, own)
+            better = error < least
+            least = torch.where(better, error, least)
+            codes = torch.where(better, other, codes)
+            found = torch.where(better, tried, found)
+            found_zero = torch.where(better, own, found_zero)
+        shifted = codes - found_zero
+        below = (weight * shifted.square()).sum(2, keepdim=True)
+        above = (weight * shifted * groups).sum(2, keepdim=True)
+        tried = _in_bf16((above / below.masked_fill(below == 0, 1.0)).clamp_min_(0))
+        _, error = self._error(groups, weight, tried, found_zero)
+        return torch.where(error < least, tried, found), found_zero
+
+    def _error(
+        self, groups: Tensor, weight: Tensor, scale: Tensor, zero: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        codes = (groups / scale.masked_fill(scale == 0, 1.0) + zero).round_()
+        codes.clamp_(-self.most - 1, self.most)
+        off = ((codes - zero) * scale).sub_(groups).square_().mul_(weight)
+        return codes, off.sum(2, keepdim=True)
+
+
+def _in_bf16(values: Tensor) -> Tensor:
+    return values.to(torch.bfloat16).float()
 
 
 class BlockGrid:
@@ -121,12 +198,14 @@ def gptq(values: Tensor, hessian: Tensor, grid: Grid, *, ordered: bool = False) 
     if ordered:
         found = grid.fitted(values.float(), importance)
         scale[:], offset[:] = (each[:, order].T for each in found)
-    step = TOGETHER if ordered else grid.step(width)
+    sharing = grid.step(width)
+    step = TOGETHER if ordered or sharing > 2 * TOGETHER else sharing
     for start in range(0, width, step):
         own, behind = slice(start, start + step), slice(start + step, width)
-        if not ordered:
-            found = grid.fitted(work[own].T.contiguous(), importance[own])
-            scale[own], offset[own] = found[0].T, found[1].T
+        if not ordered and start % sharing == 0:
+            fitted = slice(start, start + sharing)
+            found = grid.fitted(work[fitted].T.contiguous(), importance[fitted])
+            scale[fitted], offset[fitted] = found[0].T, found[1].T
         places[own], errors = _fed_back(
             work[own], factor[own, own], scale[own], offset[own], grid.levels
         )

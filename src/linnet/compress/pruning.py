@@ -83,7 +83,7 @@ def measure_scores(
             block.register_forward_hook(passed),
         ]
 
-    _require_simple(config)
+    require_prunable(config)
     hooks = [hook for layer in range(depth) for hook in watch(layer)]
     model.eval()
     try:
@@ -194,7 +194,7 @@ def prune(model: Transformer, shape: PrunedShape, scores: Scores) -> Transformer
     Raises ModelError for a family with parts that there is no rule for.
     """
     config = model.config
-    _require_simple(config)
+    require_prunable(config)
     smaller = pruned_config(config, shape)
     blocks = _largest(scores.blocks, shape.depth).tolist()
     coordinates = _largest(scores.coordinates, shape.width)
@@ -224,7 +224,7 @@ def prune(model: Transformer, shape: PrunedShape, scores: Scores) -> Transformer
     return made
 
 
-def _require_simple(config: ModelConfig) -> None:
+def require_prunable(config: ModelConfig) -> None:
     """Raise ModelError for what differs from layer to layer, or has an order of its own."""
     for name, wrong in (
         ("an encoder", not config.causal),

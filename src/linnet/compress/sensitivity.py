@@ -55,13 +55,7 @@ def sensitivities(
     written in ``work`` and removed.
     """
     roles = sorted({role_of(name) for name in options})
-    some, count = [], 0
-    for row in rows:
-        if count >= MOST_TOKENS:
-            break
-        some.append(row[:, : MOST_TOKENS - count])
-        count += row.shape[1]
-    found = {}
+    some, found = first_tokens(rows), {}
     with progress.task("what errors cost", total=len(roles), unit="kinds of tensors") as task:
         for role in roles:
             probes = {
@@ -99,6 +93,31 @@ def _probe(options: Sequence[Option]) -> Option | None:
 
 
 @torch.no_grad()
+def divergence_from(model: Transformer, other: Transformer, rows: Sequence[Tensor]) -> float:
+    """How far what ``other`` expects next is from what ``model`` does, in nats per token."""
+    total, count = 0.0, 0
+    for row in rows:
+        before, after = model.hidden(row)[0], other.hidden(row)[0]
+        for start in range(0, len(before), _POSITIONS):
+            part = slice(start, start + _POSITIONS)
+            known = model.logits(before[part]).log_softmax(-1)
+            found = other.logits(after[part]).log_softmax(-1)
+            total += float((known.exp() * (known - found)).sum())
+        count += len(before)
+    return total / count
+
+
+def first_tokens(rows: Sequence[Tensor]) -> list[Tensor]:
+    """The first :data:`MOST_TOKENS` tokens of texts ``(1, T)``."""
+    some, count = [], 0
+    for row in rows:
+        if count >= MOST_TOKENS:
+            break
+        some.append(row[:, : MOST_TOKENS - count])
+        count += row.shape[1]
+    return some
+
+
 def _divergence(
     model: Transformer,
     source: Path,
@@ -114,16 +133,6 @@ def _divergence(
             open_once=False,
         )  # fmt: skip
         numbers = numbers_within(read_unchecked(file).values, model.config)
-        rounded = dequantised(file, model.config, numbers=numbers)
-        total, count = 0.0, 0
-        for row in rows:
-            before, after = model.hidden(row)[0], rounded.hidden(row)[0]
-            for start in range(0, len(before), _POSITIONS):
-                part = slice(start, start + _POSITIONS)
-                known = model.logits(before[part]).log_softmax(-1)
-                found = rounded.logits(after[part]).log_softmax(-1)
-                total += float((known.exp() * (known - found)).sum())
-            count += len(before)
-        return total / count
+        return divergence_from(model, dequantised(file, model.config, numbers=numbers), rows)
     finally:
         file.unlink(missing_ok=True)

@@ -192,11 +192,12 @@ class Source:
             if start < end:
                 mark = _MARK.match(self.text, start, end)
                 first = self._after_label(mark.end() if mark else start, end)
-                yield from (
-                    (low, high)
-                    for low, high in self.sentences(first, end)
-                    if _is_statement(self.text[low:high])
-                )
+                for low, high in self.sentences(first, end):
+                    # A list may have lost the ends of its lines: "- One.  - Two."
+                    mark = _MARK.match(self.text, low, high)
+                    low = mark.end() if mark else low
+                    if _is_statement(self.text[low:high]):
+                        yield low, high
 
     def _after_label(self, start: int, end: int) -> int:
         """Where the sentences begin after a word that says what they are: "Summary: "."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from linnet.examples.languages import language_of
@@ -122,6 +123,8 @@ def subject_of(
         words = sentence.restored(words)
     parts = words.split()
     lower = [part.lower() for part in parts]
+    if any(one == other for one, other in pairwise(lower)):
+        return None  # "X-linked" before a short form for "X-linked ..."
     if not parts or len(parts) > _MOST_WORDS or set(lower) <= language.sets["determiners"]:
         return None
     if (title := _stands_for_title(lower, source, passage, language)) is not None:

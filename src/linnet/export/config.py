@@ -37,3 +37,41 @@ class ExportConfig(Config):
         known = (*OWN_FORMATS, *FINE_FORMATS, *K_QUANTS)
         if self.type not in known:
             raise ConfigError(f"type must be one of {', '.join(known)}. Got '{self.type}'")
+
+
+@dataclass(frozen=True)
+class PackedConfig(Config):
+    """How to write weights of 4 or 8 bits."""
+
+    type: Literal["int4", "int8"] = option("int4", "bits of a number in the matrices of blocks")
+    group: Literal["auto", "32", "64", "128", "row"] = option(
+        "auto", "columns of a matrix that share a scale; auto: 32 in int4, a row in int8"
+    )
+    zero: bool = option(
+        False,
+        "give each group a code of its own for zero, rather than 0 (vLLM reads it; transformers "
+        "with compressed-tensors 0.20 does not)",
+    )
+    text: str = option(
+        "",
+        "your text, which rounding is fitted to: a file, folder, corpus, shards, or rows; empty: "
+        "each number is rounded by itself",
+    )
+    tokens: int = option(20_000, "tokens of the text to fit by, at most", least=100)
+    context: int = option(256, "tokens in a row of them", least=8)
+    scale: bool = option(True, "scale columns that matter more, where that is better")
+    dtype: Literal["bf16", "fp16", "fp32"] = option(
+        "bf16", "number format of all other weights, the table of tokens among them"
+    )
+
+    @property
+    def bits(self) -> int:
+        """Of a number."""
+        return 4 if self.type == "int4" else 8
+
+    @property
+    def columns(self) -> int:
+        """Those that share a scale; 0: all of a row."""
+        if self.group == "auto":
+            return 32 if self.bits == 4 else 0
+        return 0 if self.group == "row" else int(self.group)

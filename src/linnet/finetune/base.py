@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from linnet import artifact
+from linnet import artifact, hub
 from linnet.config import read_json
 from linnet.errors import ConfigError
 from linnet.evaluate.held_out import text_files
 from linnet.examples.texts import corpus_of
 from linnet.finetune.row_schema import ChatRow, TextRow
 from linnet.finetune.rows import open_source
-from linnet.model.adapter import save_adapter
+from linnet.model.adapter import is_adapter, save_adapter
 from linnet.model.checkpoint import (
     copy_tokenizer,
     load_model,
@@ -35,7 +35,9 @@ from linnet.model.checkpoint import (
 )
 from linnet.model.families import family
 from linnet.model.lora import add_adapter
+from linnet.model.quantised import require_plain
 from linnet.output import write_json
+from linnet.progress import SILENT, Progress
 from linnet.tokenizer import check_trainable, with_chat, with_safe_padding
 from linnet.tokenizer import load as load_tokenizer
 
@@ -48,13 +50,28 @@ if TYPE_CHECKING:
     from linnet.hub import Located
     from linnet.model import ModelConfig, Transformer
     from linnet.model.lora_config import LoRAConfig
-    from linnet.progress import Progress
     from linnet.tokenizer import Tokenizer
 
 
 ADAPTER = "default"
 """An adapter's name while it is trained."""
 _MODEL_FILES = ("*.safetensors", "config.json", "tokenizer*", "*.jinja", "vocab.*", "merges.txt")
+
+
+def find_base(
+    model: str | Path, use: str, *, plain: bool = False, progress: Progress = SILENT
+) -> Located:
+    """Where a model lies that is to be changed: a directory, or a hub name. ``use``: what is done
+    to it, as a verb; ``plain``: its weights must not have been rounded to whole numbers. Raises
+    ConfigError for an adapter, and what :func:`linnet.hub.find` raises."""
+    found = hub.find(model, progress=progress)
+    if is_adapter(found.path):
+        raise ConfigError(
+            f"{found.path} is an adapter; merge it first (linnet merge), and {use} what comes out"
+        )
+    if plain:
+        require_plain(found.path, f"{use} the model that it was made from")
+    return found
 
 
 @dataclass(frozen=True)
@@ -156,6 +173,11 @@ def fit_base(
     """The same for rows of these forms. ``template``: see ``ExamplesConfig``."""
     values = read_config_file(located.path)
     table = family(values.get("model_type"))
+    if not lora:
+        require_plain(
+            located.path,
+            "train an adapter for them (--method lora), or the model that they were made from",
+        )
     shape = table.read(values)
     shape.require_writes()
     if table.other_inputs is not None:

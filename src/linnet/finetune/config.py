@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import math
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from linnet.config import Config, changed, option
 from linnet.errors import ConfigError
 from linnet.finetune import row_schema
 from linnet.model.lora_config import ALL_LINEAR, LoRAConfig
-from linnet.train.config import LARGEST_LR, TrainingConfig
+from linnet.train.config import LARGEST_LR, RunConfig, TrainingConfig
 
 LEAST_HELD_OUT = 8  # rows
 MOST_HELD_OUT = 500  # rows of a source
@@ -183,9 +184,50 @@ class AdapterConfig(Config):
             targets=self.targets or (ALL_LINEAR,),
         )
 
+    @staticmethod
+    def unused_by_full(option: str) -> dict[str, str]:
+        """For :meth:`unused`, where all weights are trained: the settings of an adapter, which are
+        for ``option``, such as ``--method lora``."""
+        return {f.name: f"is for {option}" for f in dataclasses.fields(AdapterConfig)}
+
 
 @dataclass(frozen=True)
-class MethodConfig(AdapterConfig):
+class AdaptingConfig(RunConfig):
+    """What all training of a model that was trained before has in common."""
+
+    EXECUTION = (*RunConfig.EXECUTION, "micro_tokens", "checkpoint_activations")
+
+    steps: int = changed(
+        RunConfig,
+        "steps",
+        0,
+        help="Updates to make; 0: by --epochs, or as many as fit into --seconds.",
+    )
+    lr: float = option(0.0, "Peak learning rate; 0: by size and method.", least=0, most=LARGEST_LR)
+    weight_decay: float = changed(
+        RunConfig, "weight_decay", 0.0, help="Pull of the trained matrices towards zero."
+    )
+    schedule: Literal["wsd", "cosine"] = changed(RunConfig, "schedule", "cosine", group="Optimizer")
+    decay: float = changed(RunConfig, "decay", 0.2, group="Optimizer")
+    validation_interval: int = changed(
+        RunConfig,
+        "validation_interval",
+        0,
+        help="Steps between validations; 0: ten times in the run.",
+    )
+    patience: int = changed(RunConfig, "patience", 3)
+    micro_tokens: int = option(
+        0, "Tokens computed at once; 0: chosen for the machine.", group="Machine", least=0
+    )
+    checkpoint_activations: Literal["auto", "yes", "no"] = option(
+        "auto",
+        "Compute blocks again instead of keeping what they computed: less memory, slower.",
+        group="Machine",
+    )
+
+
+@dataclass(frozen=True)
+class MethodConfig(AdaptingConfig, AdapterConfig):
     """What of a model is trained, and how far."""
 
     method: Literal["lora", "full"] = option(
@@ -194,7 +236,6 @@ class MethodConfig(AdapterConfig):
     epochs: float = option(
         0.0, "Times to read the examples; 0: by their number, at least three times.", least=0
     )
-    lr: float = option(0.0, "Peak learning rate; 0: by size and method.", least=0, most=LARGEST_LR)
     pull: float = option(
         0.0,
         "Full: pull of the weights towards the base model's (L2-SP, arXiv:1802.01483).",
@@ -202,13 +243,14 @@ class MethodConfig(AdapterConfig):
         least=0,
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.pull and self.method != "full":
-            raise ConfigError(
-                "pull is for --method full; with lora, --weight-decay does the same: "
-                "it draws the added matrices to zero"
-            )
+    def unused(self) -> dict[str, str]:
+        """The settings of the other method."""
+        if self.method == "full":
+            return self.unused_by_full("--method lora")
+        return {
+            "pull": "is for --method full; with lora, --weight-decay does the same: it draws the "
+            "added matrices to zero"
+        }
 
     def peak_lr(self, parameters: int) -> float:
         """The learning rate for a model of so many parameters, where none was set.
@@ -224,17 +266,9 @@ class MethodConfig(AdapterConfig):
 
 
 @dataclass(frozen=True)
-class FinetuneConfig(TrainingConfig, MethodConfig, ForgettingConfig, ExamplesConfig):
+class FinetuneConfig(MethodConfig, TrainingConfig, ForgettingConfig, ExamplesConfig):
     """A fine-tuning run: what is trained, on what, how long, and how."""
 
-    EXECUTION = (*TrainingConfig.EXECUTION, "micro_tokens", "checkpoint_activations")
-
-    steps: int = changed(
-        TrainingConfig,
-        "steps",
-        0,
-        help="Updates to make; 0: by --epochs, or as many as fit into --seconds.",
-    )
     batch_tokens: int = changed(
         TrainingConfig,
         "batch_tokens",
@@ -242,36 +276,14 @@ class FinetuneConfig(TrainingConfig, MethodConfig, ForgettingConfig, ExamplesCon
         help="Tokens per update, about, padding included; 0: by the number of examples.",
         group="Optimizer",
     )
-    weight_decay: float = changed(
-        TrainingConfig, "weight_decay", 0.0, help="Pull of the trained matrices towards zero."
-    )
-    schedule: Literal["wsd", "cosine"] = changed(
-        TrainingConfig, "schedule", "cosine", group="Optimizer"
-    )
     warmup: float = changed(TrainingConfig, "warmup", 0.05, group="Optimizer")
-    decay: float = changed(TrainingConfig, "decay", 0.2, group="Optimizer")
-    validation_interval: int = changed(
-        TrainingConfig,
-        "validation_interval",
-        0,
-        help="Steps between validations; 0: ten times in the run.",
-    )
     validation_tokens: int = changed(
         TrainingConfig,
         "validation_tokens",
         100_000,
         help="Tokens of held-out examples per validation, at most; fewer in a short run.",
     )
-    patience: int = changed(TrainingConfig, "patience", 3)
     save_seconds: float = changed(TrainingConfig, "save_seconds", 120.0)
-    micro_tokens: int = option(
-        0, "Tokens computed at once; 0: chosen for the machine.", group="Machine", least=0
-    )
-    checkpoint_activations: Literal["auto", "yes", "no"] = option(
-        "auto",
-        "Compute blocks again instead of keeping what they computed: less memory, slower.",
-        group="Machine",
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

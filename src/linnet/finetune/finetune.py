@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from linnet import artifact, hub, runtime
+from linnet import artifact, runtime
 from linnet.card import CARD, write_card
 from linnet.errors import ConfigError
-from linnet.finetune.base import base_input, data_inputs, read_base
+from linnet.finetune.base import base_input, data_inputs, find_base, read_base
 from linnet.finetune.budget import VALIDATIONS, plan_run, time_run
 from linnet.finetune.config import FinetuneConfig
 from linnet.finetune.examples import load_examples
@@ -29,7 +29,6 @@ from linnet.finetune.forgetting import ForgettingGuard, GeneralLoss, plot_forget
 from linnet.finetune.packing import held_out_loss, mixed_stream
 from linnet.finetune.replay import replay_need, settle_general_text
 from linnet.finetune.strength import STRENGTHS, sweep_run
-from linnet.model.adapter import is_adapter
 from linnet.model.checkpoint import Checkpoint
 from linnet.progress import SILENT, Progress
 from linnet.train.canaries import draw_canaries
@@ -82,7 +81,7 @@ def finetune(
     started = time.monotonic()
     config, out = config or FinetuneConfig(), Path(out)
     data = [data] if isinstance(data, str | Path) else data
-    found = _trainable(hub.find(model, progress=progress))
+    found = find_base(model, "train", progress=progress)
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),
         **data_inputs(data, config.validation, config.general, book=config.book, progress=progress),
@@ -137,7 +136,7 @@ def preview_examples(
     """
     from linnet.finetune.preview import Preview
 
-    found = _trainable(hub.find(model, progress=progress))
+    found = find_base(model, "train", progress=progress)
     base, examples, config = _read(found, data, config, progress)
     return Preview(examples, base.tokenizer, config)
 
@@ -158,14 +157,6 @@ def usual_command(
         for single in value if isinstance(value, tuple) else (value,):
             words += [f"--{name}", str(single)]
     return shlex.join(words)
-
-
-def _trainable(found: Located) -> Located:
-    if is_adapter(found.path):
-        raise ConfigError(
-            f"{found.path} is an adapter; merge it first (linnet merge), and train what comes out"
-        )
-    return found
 
 
 def _read(

@@ -66,14 +66,19 @@ class PackedBatches:
 
     def next(self, context: object = None) -> Batch:
         """The next batch; where an epoch ends in the middle of it, the next one begins."""
-        wanted: list[Sequence[Example]] = []
+        wanted = [[self.examples[index] for index in row] for row in self.draw()]
+        return make_batch(wanted, length=self.length)
+
+    def draw(self) -> list[list[int]]:
+        """The examples of the next batch's rows, by their numbers."""
+        wanted: list[list[int]] = []
         while len(wanted) < self.rows:
             if self._row == len(self._plan):
                 self._epoch, self._row = self._epoch + 1, 0
                 self._plan = self._draw_plan(self._epoch)
-            wanted.append([self.examples[index] for index in self._plan[self._row]])
+            wanted.append(self._plan[self._row])
             self._row += 1
-        return make_batch(wanted, length=self.length)
+        return wanted
 
     @property
     def epoch(self) -> float:

@@ -149,15 +149,42 @@ def general_text(
     held_out_tokens: int,
     progress: Progress = SILENT,
 ) -> GeneralText:
-    """General text from a place: at most so many tokens each, spread over all there is.
+    """General text from a place: see :func:`read_text`. Raises DataError when there is too
+    little."""
+    found = read_text(
+        path, tokenizer, config, tokens=replay_tokens, held_out_tokens=held_out_tokens,
+        progress=progress,
+    )  # fmt: skip
+    for side, wanted, name in (
+        (found.replay, replay_tokens, "replay"),
+        (found.held_out, held_out_tokens, "hold out"),
+    ):
+        if wanted and not side:
+            raise DataError(
+                f"{found.source}: expected general text, some to replay and some to hold out, but "
+                f"there is none to {name}; give more text, or none, for the model to write its own"
+            )
+    return found
+
+
+def read_text(
+    path: Path,
+    tokenizer: Tokenizer,
+    config: ExamplesConfig,
+    *,
+    tokens: int,
+    held_out_tokens: int,
+    progress: Progress = SILENT,
+) -> GeneralText:
+    """Text from a place: at most so many tokens to read and to hold out, spread over all there is.
 
     ``path``: a file or folder of plain text, shards of the same tokenizer, a corpus, or a
     file of rows as for training. A validation split is what is held out; without one, one
-    part in ten. Raises DataError when there is too little.
+    part in ten.
     """
     path = artifact.within(path, "corpus")
     kind = artifact.read(path).manifest.kind if artifact.is_artifact(path) else ""
-    budget = replay_tokens, held_out_tokens
+    budget = tokens, held_out_tokens
     if kind == "shards":
         sides = [
             _of_shards(path, split, tokenizer, config.context, tokens)
@@ -173,15 +200,6 @@ def general_text(
     else:
         sides = _of_files(path, tokenizer, config.context, sum(budget))
     replay, held_out = (thinned(side, tokens) for side, tokens in zip(sides, budget, strict=True))
-    for found, wanted, name in (
-        (replay, replay_tokens, "replay"),
-        (held_out, held_out_tokens, "hold out"),
-    ):
-        if wanted and not found:
-            raise DataError(
-                f"{path}: expected general text, some to replay and some to hold out, but there "
-                f"is none to {name}; give more text, or none, for the model to write its own"
-            )
     return GeneralText(replay, held_out, str(path))
 
 

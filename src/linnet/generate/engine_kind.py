@@ -29,14 +29,25 @@ DTYPES: dict[str, DtypeName] = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i
 
 
 def format_of(model: Transformer) -> str:
-    """The number format that a model computes in, as :data:`DTYPES` names it."""
+    """The number format that a model computes in, as :data:`DTYPES` names it; of packed weights
+    theirs: int4 or int8."""
+    from linnet.model.packed import PackedLinear
+
+    for module in model.modules():
+        if isinstance(module, PackedLinear):
+            return f"int{module.matrix.bits}"
     dtype = model.compute_dtype or model.embedding.weight.dtype
     return {"torch.float32": "f32", "torch.float16": "f16", "torch.bfloat16": "bf16"}[str(dtype)]
 
 
 def weight_bytes(model: Transformer) -> int:
     """Memory that a model's weights take; those that are mapped from a file count as well."""
-    return sum(parameter.nbytes for parameter in model.parameters())
+    from linnet.model.packed import PackedLinear
+
+    packed = sum(
+        module.matrix.nbytes for module in model.modules() if isinstance(module, PackedLinear)
+    )
+    return packed + sum(parameter.nbytes for parameter in model.parameters())
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,14 @@ class Opening:
     def path(self) -> Path:
         """Where its files are. Raises ModelError where there are none."""
         return hub.find(self.source, progress=self.progress).path
+
+    @cached_property
+    def is_packed(self) -> bool:
+        """Whether a directory's weights are stored as whole numbers."""
+        from linnet.model.config_file import CONFIG, read_config_file
+
+        path = self.path
+        return (path / CONFIG).is_file() and bool(read_config_file(path).get("quantization_config"))
 
     @cached_property
     def shape(self) -> ModelConfig:

@@ -27,6 +27,7 @@ def _open(opening: Opening) -> Engine:
         opening.source,
         device=runtime.device,
         dtype=torch_dtype(runtime.dtype),
+        packed=config.precision != "int8" and not opening.adapters,
         progress=opening.progress,
     )
     for name, directory in opening.adapters.items():

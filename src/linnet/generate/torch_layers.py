@@ -24,6 +24,8 @@ from linnet.errors import ConfigError
 from linnet.model.activations import ACTIVATIONS, Function
 from linnet.model.layers import LayerNorm, RMSNorm
 from linnet.model.lora_layers import LoRALinear, Replaceable
+from linnet.model.packed import FEW_ROWS, PackedLinear, PackedMatrix
+from linnet.runtime import bf16_pays
 
 if TYPE_CHECKING:
     from linnet.model import Transformer
@@ -138,6 +140,48 @@ class Int8Product:
 
     def add_to(self, x: Tensor, out: Tensor) -> None:
         out.add_(torch.ops.quantized.linear_dynamic(x.float(), self.packed))
+
+
+class PackedProduct:
+    """A matrix that is packed (``linnet.model.packed``), with inputs in bf16."""
+
+    def __init__(self, matrix: PackedMatrix, bias: Tensor | None, dtype: torch.dtype) -> None:
+        """``dtype``: of inputs, and of products with matrices that are unpacked for many rows."""
+        self.matrix, self.bias = matrix, bias
+        self.few = FEW_ROWS[matrix.bits]
+        self.many_in = torch.bfloat16 if bf16_pays() else dtype
+
+    def into(self, x: Tensor, out: Tensor) -> None:
+        out.copy_(self._product(x))
+        if self.bias is not None:
+            out.add_(self.bias)
+
+    def add_to(self, x: Tensor, out: Tensor) -> None:
+        out.add_(self._product(x))
+        if self.bias is not None:
+            out.add_(self.bias)
+
+    def _product(self, x: Tensor) -> Tensor:
+        return self.matrix.multiply(x.to(torch.bfloat16 if len(x) <= self.few else self.many_in))
+
+
+class SideBySide:
+    """Several products of the same input, of which some are packed."""
+
+    def __init__(self, products: Sequence[tuple[Product, int]]) -> None:
+        """``products``: with the number of their outputs."""
+        self.products, start = [], 0
+        for product, count in products:
+            self.products.append((product, slice(start, start + count)))
+            start += count
+
+    def into(self, x: Tensor, out: Tensor) -> None:
+        for product, columns in self.products:
+            product.into(x, out[:, columns])
+
+    def add_to(self, x: Tensor, out: Tensor) -> None:
+        for product, columns in self.products:
+            product.add_to(x, out[:, columns])
 
 
 class Adapted:
@@ -276,6 +320,31 @@ class Layer:
     mlp_post_norm: Norm | None
 
 
+def _packed_product(
+    layers: Sequence[nn.Module], biases: Sequence[Tensor | None], dtype: torch.dtype, form: Form
+) -> Product:
+    """One product where the matrices lie together, else one for each."""
+    first = layers[0]
+    if isinstance(first, PackedLinear):
+        whole = first.shared or first.matrix
+        together = all(
+            isinstance(layer, PackedLinear) and (layer.shared or layer.matrix) is whole
+            for layer in layers
+        )
+        if together and whole.shape[0] == sum(layer.out_features for layer in layers):  # type: ignore[misc]
+            held = [bias.to(dtype) for bias in biases if bias is not None]
+            return PackedProduct(whole, torch.cat(held) if held else None, dtype)
+    found: list[tuple[Product, int]] = []
+    for layer, bias in zip(layers, biases, strict=True):
+        own = None if bias is None else bias.detach().to(dtype)
+        if isinstance(layer, PackedLinear):
+            found.append((PackedProduct(layer.matrix, own, dtype), layer.out_features))
+        else:
+            assert isinstance(layer, nn.Linear)
+            found.append((product_of([layer.weight], [bias], dtype, form), layer.out_features))
+    return SideBySide(found)
+
+
 def layers_of(model: Transformer, dtype: torch.dtype, form: Form) -> list[Layer]:
     """The blocks of a causal model, computed in ``dtype``."""
     return [_layer(block, dtype, form) for block in model.blocks]  # type: ignore[arg-type]
@@ -305,8 +374,10 @@ def version_of(model: Transformer) -> int:
 
 def _layer(block: Block, dtype: torch.dtype, form: Form) -> Layer:
     def product(*layers: nn.Linear) -> Product:
-        weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
-        return product_of(weights, biases, dtype, form)
+        biases = [layer.bias for layer in layers]
+        if any(isinstance(layer, PackedLinear) for layer in layers):
+            return _packed_product(layers, biases, dtype, form)
+        return product_of([layer.weight for layer in layers], biases, dtype, form)
 
     attention, mlp = block.attention, block.mlp
     qkv = (attention.q, attention.k, attention.v)

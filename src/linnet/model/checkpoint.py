@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from linnet import hub
 from linnet.errors import LinnetError, ModelError
@@ -31,7 +32,8 @@ from linnet.model.config_file import (
     read_object,
 )
 from linnet.model.families import family
-from linnet.model.loading import AnyDtype, load_model
+from linnet.model.loading import AnyDtype, load_model, output_names
+from linnet.model.quantised import Codes, Scheme, join_codes, packed_tensors, written_scheme
 from linnet.model.transformer import Transformer
 from linnet.model.weights import SHARD_BYTES, Written, write_weights
 from linnet.output import write_json
@@ -72,6 +74,7 @@ ENCODER_FILES = (
     "*_Normalize/config.json",
 )
 TEMPLATE = "chat_template.jinja"
+OUTPUT = "lm_head"  # what transformers calls any output layer, whatever it is stored as
 MORE_TEMPLATES = "additional_chat_templates"
 
 # What a config.json says of one copy of a model, and not of a model made from it.
@@ -108,15 +111,16 @@ def load_checkpoint(
     *,
     device: str | torch.device = "cpu",
     dtype: AnyDtype = torch.float32,
+    packed: bool = False,
     progress: Progress = SILENT,
 ) -> Checkpoint:
     """Load a model: a directory, or (given as text) a hub name such as ``org/name@revision``.
 
-    ``dtype``: the format of the weights; "auto" is the best for the device. Raises
-    ModelError naming what is wrong.
+    ``dtype``: the format of the weights; "auto" is the best for the device. ``packed``: see
+    :func:`load_model`. Raises ModelError naming what is wrong.
     """
     found = hub.find(source, progress=progress)
-    model = load_model(found.path, device=device, dtype=dtype, progress=progress)
+    model = load_model(found.path, device=device, dtype=dtype, packed=packed, progress=progress)
     tokenizer = load_tokenizer(found.path)
     if tokenizer.vocab_size > model.config.vocab_size:
         raise ModelError(
@@ -134,6 +138,8 @@ def save_checkpoint(
     tokenizer: Path | None = None,
     base: Path | None = None,
     dtype: torch.dtype | None = None,
+    codes: Mapping[str, Codes] | None = None,
+    scheme: Scheme | None = None,
     shard_bytes: int = SHARD_BYTES,
     progress: Progress = SILENT,
 ) -> None:
@@ -142,20 +148,23 @@ def save_checkpoint(
     ``tokenizer``: a directory to copy the tokenizer files from. ``base``: the model
     directory that this one was made from; what its configuration says beyond the
     shape is kept, and how it makes embeddings. ``dtype``: the format of the stored
-    weights, by default that of the parameters. A full disk (OutputError) leaves the
+    weights, by default that of the parameters. ``codes``: matrices that are stored as whole
+    numbers, by our names, with their ``scheme``. A full disk (OutputError) leaves the
     weights that were there.
     """
     config = model.config
     table = family(config.family)
-    weights = published_weights(model, dtype)
+    weights = published_weights(model, dtype, codes)
     write_weights(weights, path, shard_bytes=shard_bytes, progress=progress)
-    stored = str(weights[0].dtype).removeprefix("torch.")
+    stored = str(dtype or model.embedding.weight.dtype).removeprefix("torch.")
     values = {
         **table.written(config),
         "torch_dtype": stored,
         "dtype": stored,
         "use_cache": True,
     }
+    if scheme is not None:
+        values["quantization_config"] = written_scheme(scheme, _plain_layers(model, codes or {}))
     if tokenizer is not None:
         copy_tokenizer(tokenizer, path)
     before = read_config_file(base) if base is not None else {}
@@ -166,12 +175,23 @@ def save_checkpoint(
         _copy_encoder_files(base, path)
 
 
-def published_weights(model: Transformer, dtype: torch.dtype | None = None) -> list[Written]:
-    """The model's tensors as its family publishes them; none is copied yet."""
+def published_weights(
+    model: Transformer,
+    dtype: torch.dtype | None = None,
+    codes: Mapping[str, Codes] | None = None,
+) -> list[Written]:
+    """The model's tensors as its family publishes them; none is copied yet.
+
+    ``codes``: matrices as whole numbers, by our names.
+    """
     own = model.state_dict()
     table = family(model.config.family)
     weights = []
     for entry in table.tensors(model.config):
+        if codes and set(entry.own) <= codes.keys():
+            whole = join_codes([codes[n] for n in entry.own], interleaved=entry.interleaved)
+            weights += packed_tensors(entry.published, whole)
+            continue
         parts = tuple(own[name] for name in entry.own)
         if entry.aliases:  # stored twice, perhaps: files must not hold views of one another
             parts = tuple(part.clone() for part in parts)
@@ -188,6 +208,21 @@ def published_weights(model: Transformer, dtype: torch.dtype | None = None) -> l
         shape = (1,) if "alpha" in name else ()
         weights.append(Written(name, (torch.full(shape, value),), weights[0].dtype))
     return weights
+
+
+def _plain_layers(model: Transformer, codes: Mapping[str, Codes]) -> list[str]:
+    """The linear layers that are not stored as whole numbers, by their published names."""
+    linear = {
+        f"{name}.weight" for name, each in model.named_modules() if isinstance(each, nn.Linear)
+    }
+    table = family(model.config.family)
+    names = [
+        entry.published
+        for entry in table.tensors(model.config)
+        if set(entry.own) <= linear - codes.keys()
+    ]
+    names += [*output_names(table, model.config), OUTPUT]
+    return sorted({name.removesuffix(".weight") for name in names})
 
 
 def copy_tokenizer(source: Path, path: Path) -> None:

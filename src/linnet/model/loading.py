@@ -22,6 +22,8 @@ from linnet.model.config_file import CONFIG, read_config_file
 from linnet.model.families import family
 from linnet.model.families.apertus import RELU2_AS_XIELU
 from linnet.model.families.record import Family, Tensor
+from linnet.model.packed import packed_layers
+from linnet.model.quantised import Codes, QuantisedFiles, read_scheme, split_codes
 from linnet.model.transformer import Transformer
 from linnet.model.weights import WeightFiles, open_weights, split_rows
 from linnet.progress import SILENT, Progress
@@ -34,6 +36,12 @@ IGNORED = (
     r"(^|\.)embeddings\.position_ids$",
 )
 
+SHARING_INPUT = (
+    ("attention.q", "attention.k", "attention.v"), ("attention.o",), ("mlp.gate", "mlp.up"),
+    ("mlp.down",),
+)  # fmt: skip
+"""The matrices of a block, by what they read."""
+
 AnyDtype = torch.dtype | Literal["auto"]
 
 
@@ -42,6 +50,7 @@ def load_model(
     *,
     device: str | torch.device = "cpu",
     dtype: AnyDtype = torch.float32,
+    packed: bool = False,
     progress: Progress = SILENT,
 ) -> Transformer:
     """Load just the weights of a model directory, ready for inference.
@@ -50,20 +59,21 @@ def load_model(
     take no memory until they are changed. Of a model that reads pictures as well, what
     reads text is loaded, and the rest counted in a warning. Names, shapes and numbers of
     tensors are judged before anything is made.
+
+    ``packed``: where matrices are stored as whole numbers of 4 or 8 bits, those of blocks stay
+    so (``linnet.model.packed``), for inference alone; else they become plain numbers.
     """
     path = Path(path)
     values = read_config_file(path)
     table = family(values.get("model_type"))
-    if values.get("quantization_config"):
-        raise ModelError(
-            f"{path}: the weights are quantised, which cannot be read; "
-            "get the checkpoint that this one was made from"
-        )
     try:
+        scheme = read_scheme(values)
         config = table.read(values)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     files = _for_text(open_weights(path), table, progress)
+    if scheme is not None:
+        files = QuantisedFiles(files, scheme)
     _refuse_absurd(config, table, files)
     if table.model_type == "apertus" and _is_relu2(files, config):
         config = dataclasses.replace(config, activation="relu2")
@@ -71,7 +81,11 @@ def load_model(
     found = _find_tensors(files, table, config)
     with torch.device("meta"):
         model = Transformer(config)
-    model.load_state_dict(_read_weights(files, found, device, dtype), assign=True)
+    kept = _read_codes(files, found, device) if packed else {}
+    rest = [each for each in found if not set(each.entry.own) <= kept.keys()]
+    weights = _read_weights(files, rest, device, dtype)
+    _put_packed(model, kept, weights)
+    model.load_state_dict(weights, assign=True)
     return model.eval()
 
 
@@ -92,12 +106,12 @@ def _find_tensors(files: WeightFiles, table: Family, config: ModelConfig) -> lis
     shapes = _shapes_of(config, files.path)
     short = _shortened(files, table)
     known = {short(name) for name in table.constants(config)}
-    known |= {short(name) for name in _output_names(table, config)}
+    known |= {short(name) for name in output_names(table, config)}
     plan = []
     for entry in table.tensors(config):
         name = short(entry.published)
         if config.tied and entry.own == ("embedding.weight",) and name not in files:
-            name = next((n for n in map(short, _output_names(table, config)) if n in files), name)
+            name = next((n for n in map(short, output_names(table, config)) if n in files), name)
         aliases = [short(alias) for alias in entry.aliases]
         known.update((name, *aliases))
         if name not in files:
@@ -152,6 +166,39 @@ def _read_weights(
     return weights
 
 
+def _read_codes(
+    files: WeightFiles, found: list[_Found], device: str | torch.device
+) -> dict[str, Codes]:
+    """The matrices of blocks that are stored as whole numbers, by our names."""
+    codes: dict[str, Codes] = {}
+    for each in found:
+        entry = each.entry
+        in_blocks = all(re.search(r"\.(attention|mlp)\.\w+\.weight$", own) for own in entry.own)
+        if isinstance(files, QuantisedFiles) and files.is_packed(each.stored) and in_blocks:
+            if entry.transposed:
+                raise ModelError(f"{files.path}: the tensor '{each.stored}' is stored in columns")
+            whole = files.codes(each.stored, device=device)
+            parts = split_codes(whole, each.rows, interleaved=entry.interleaved)
+            codes.update(zip(entry.own, parts, strict=True))
+    return codes
+
+
+def _put_packed(
+    model: Transformer, codes: dict[str, Codes], weights: dict[str, torch.Tensor]
+) -> None:
+    """Make layers of packed matrices, and take their biases out of ``weights``."""
+    for block, module in enumerate(model.blocks):
+        for group in SHARING_INPUT:
+            names = [name for name in group if f"blocks.{block}.{name}.weight" in codes]
+            if not names:
+                continue
+            own = [codes.pop(f"blocks.{block}.{name}.weight") for name in names]
+            biases = [weights.pop(f"blocks.{block}.{name}.bias", None) for name in names]
+            for name, layer in zip(names, packed_layers(own, biases), strict=True):
+                parent, _, last = name.rpartition(".")
+                setattr(module.get_submodule(parent), last, layer)
+
+
 def _for_text(files: WeightFiles, table: Family, progress: Progress) -> WeightFiles:
     """The tensors that the family knows, under its names; those for other inputs are left out."""
     others = [name for name in files if table.reads_other_inputs(name)]
@@ -178,7 +225,7 @@ def _shortened(files: WeightFiles, table: Family) -> Any:
     return lambda name: table.prefix + name if table.prefix + name in files else name
 
 
-def _output_names(table: Family, config: ModelConfig) -> list[str]:
+def output_names(table: Family, config: ModelConfig) -> list[str]:
     """What the family calls the output layer's weight."""
     if config.head not in ("output", "masked"):
         return []
@@ -195,7 +242,7 @@ def _as_tied_as_the_weights(files: WeightFiles, table: Family, config: ModelConf
         return config
     short = _shortened(files, table)
     tables = [short(e.published) for e in table.tensors(config) if e.own == ("embedding.weight",)]
-    outputs = [short(name) for name in _output_names(table, config)]
+    outputs = [short(name) for name in output_names(table, config)]
     if not all(name in files for name in (*tables, *outputs)) or not outputs:
         return config
     if torch.equal(files.read(tables[0]), files.read(outputs[0])):

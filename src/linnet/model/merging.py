@@ -125,16 +125,18 @@ def open_checkpoint(
     *,
     device: str | torch.device = "cpu",
     dtype: AnyDtype = torch.float32,
+    packed: bool = False,
     progress: Progress = SILENT,
 ) -> Checkpoint:
     """A model, or an adapter on its base, active: a directory or (given as text) a hub name.
 
-    Raises ModelError naming what is wrong.
+    ``packed``: see :func:`linnet.model.load_model`; the base of an adapter never is. Raises
+    ModelError naming what is wrong.
     """
     found = hub.find(source, progress=progress)
     if is_adapter(found.path):
         return load_adapted(found.path, device=device, dtype=dtype, progress=progress)
-    return load_checkpoint(source, device=device, dtype=dtype, progress=progress)
+    return load_checkpoint(source, device=device, dtype=dtype, packed=packed, progress=progress)
 
 
 def load_adapted(

@@ -62,11 +62,15 @@ def checkpoint_memory(path: Path, shape: ModelConfig, config: EngineConfig) -> i
 
     Raises ModelError for weights that are missing or damaged.
     """
-    numbers = count_numbers(path)
+    numbers, packed = count_numbers(path)
     precision = config.precision
     on_torch = config.engine == "torch" or config.device != "cpu" or not shape.causal
+    on_torch |= bool(packed) and config.engine == "auto"
     if precision == "auto":
         precision = "f32" if on_torch else "q8_0"
+    if packed and on_torch and precision != "int8":
+        return int(numbers * _WEIGHT_BYTES[precision]) * 2 + packed
+    numbers += 2 * packed  # at most: they are unpacked
     weights = int(numbers * _WEIGHT_BYTES[precision])
     if precision == "int8":
         return numbers * 4 + weights
@@ -94,13 +98,14 @@ def _keys_and_values(config: EngineConfig, context: int, token_bytes: int, weigh
     return resources.total * token_bytes
 
 
-def count_numbers(path: Path) -> int:
-    """How many numbers the weights in a directory have, by the headers of the files."""
+def count_numbers(path: Path) -> tuple[int, int]:
+    """How many numbers the weights in a directory have, by the headers of the files; and in how
+    many bytes others are packed."""
     from safetensors import SafetensorError, safe_open
 
     file = path / "model.safetensors"
     index = path / "model.safetensors.index.json"
-    found = 0
+    found = packed = 0
     try:
         names = ["model.safetensors"]
         if not file.is_file() and index.is_file():
@@ -112,14 +117,18 @@ def count_numbers(path: Path) -> int:
             with safe_open(str(file), framework="numpy") as opened:
                 for tensor in opened.keys():  # noqa: SIM118 - it is no dict
                     count = 1
-                    for size in opened.get_slice(tensor).get_shape():
+                    described = opened.get_slice(tensor)
+                    for size in described.get_shape():
                         count *= size
-                    found += count
+                    if described.get_dtype() == "I32":
+                        packed += 4 * count
+                    else:
+                        found += count
     except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{file} is damaged or missing ({str(error)[:200]}); make or download it again"
         ) from None
-    return found
+    return found, packed
 
 
 def version_of(*places: Path) -> object:

@@ -83,6 +83,8 @@ class Verdict:
 
     decision: Literal["keep", "pass", "stop"]
     reason: str = ""
+    counts: bool = True
+    """Towards ``patience``: not, where it is no worse than the best by more than chance."""
 
 
 Judge: TypeAlias = Callable[[Figures, "Figures | None"], Verdict]
@@ -146,7 +148,7 @@ class Loop:
         self.first: Figures | None = None
         self.best: Figures | None = None
         self.best_step = 0
-        self.waited = 0  # validations since the best
+        self.waited = 0  # validations since the best that count
         self.stopped = False
         self.before = 0.0  # seconds spent by earlier, interrupted runs
         self.tokens = 0
@@ -434,7 +436,7 @@ class Loop:
             if self.writes:
                 write_tensors(self.best_file, best_tensors(self.model, self.owned), numbers)
             return
-        self.waited += 1
+        self.waited += verdict.counts
         if verdict.decision == "stop":
             self._stop(f"stopped: {verdict.reason}")
         elif self.config.patience and self.waited >= self.config.patience:

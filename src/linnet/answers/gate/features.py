@@ -18,6 +18,7 @@ from linnet.answers.evidence import Draft, Evidence
 from linnet.answers.extraction import wanted
 from linnet.answers.gate.reference import Reference, terms_of
 from linnet.answers.languages import LANGUAGES
+from linnet.answers.understanding import expected
 from linnet.retrieval import Found, Passage, terms
 
 NEAREST = 5
@@ -53,6 +54,12 @@ class Observed:
     def language(self) -> str:
         """Whose stemmer is used on the question."""
         return self.cited.passage.language if self.cited else self.evidence.question.language
+
+    @cached_property
+    def kinds(self) -> set[str]:
+        """What kinds of answers its parts expect."""
+        question = self.evidence.question
+        return {expected(part) for part in question.each or (question,)}
 
     @cached_property
     def length(self) -> int:
@@ -225,6 +232,25 @@ def _measured(name: str, sign: int = 1) -> Callable[[Observed], float]:
     return value
 
 
+def _not_missing(seen: Observed) -> float:
+    return -seen.draft.measures.get("missing", 0.0)
+
+
+def _parts_answered(seen: Observed) -> float:
+    parts = len(seen.evidence.each)
+    return seen.draft.measures.get("answered", 0.0) / parts if parts else 1.0
+
+
+def _asks(*kinds: str) -> Callable[[Observed], float]:
+    """Whether every part of a question is of one of these kinds: some are harder than others, and
+    which is up to the documents."""
+
+    def value(seen: Observed) -> float:
+        return float(seen.kinds <= set(kinds))
+
+    return value
+
+
 @dataclass(frozen=True)
 class Feature:
     """One number; more of it speaks for the answer."""
@@ -258,6 +284,14 @@ FEATURES: dict[str, Feature] = {
                 _measured("coverage")),
         Feature("sentence_score", "how well the sentence fits", _measured("score")),
         Feature("sentence_margin", "its lead over other sentences", _measured("margin")),
+        Feature("sentence_form", "it is such as answers such questions", _measured("form")),
+        Feature("nothing_missing", "no name or number of the question is missing", _not_missing),
+        Feature("parts_answered", "every part of the question has an answer", _parts_answered),
+        Feature("asks_definition", "it asks what something is", _asks("definition")),
+        Feature("asks_reason", "it asks why", _asks("reason")),
+        Feature("asks_frequency", "it asks how common something is", _asks("frequency")),
+        Feature("asks_more", "it asks for something else",
+                _asks("person", "time", "place", "amount", "steps", "list", "")),
         Feature("support", "what is cited supports the draft", _support),
         Feature("stated", "how much of what was written is supported",
                 _measured("statements_supported")),

@@ -19,7 +19,7 @@ from linnet.errors import ArtifactError, ConfigError, DamagedError
 from linnet.scoring.bounds import Certificate
 
 KIND = "gate"
-FORMAT = 1
+FORMAT = 2
 MODEL_FILE = "gate.json"
 TERMS_FILE = "terms.npz"
 LARGEST_TERMS = 1 << 30

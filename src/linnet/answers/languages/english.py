@@ -215,9 +215,10 @@ ENGLISH = Language(
         (
             "definition",
             pattern(
-                r"^\W*(?:what|who) (?:is|are|was|were|does [^?]{1,60} mean|"
+                r"^\W*(?:what|who) (?:is|are|was|were|does [^?]{1,60} (?:mean|stand for)|"
                 r"do you know "
                 r"about)\b|\bdefin(?:e|ition)\b|\bwhat's\b|\bmean(?:ing)?\b|"
+                r"\b(?:short|long form) (?:for|of)\b|"
                 r"^(?:explain|describe)\b"
             ),
         ),
@@ -268,16 +269,31 @@ ENGLISH = Language(
         "undergone, understand understood, wake woke woken, wear wore worn, win won, withdraw "
         "withdrew withdrawn, write wrote written"
     ),
-    asks_cause=pattern(r"\b(?:what|which)\b.{0,30}\bcauses?\b|\bcaused by\b|\bcauses? of\b"),
+    asks_cause=pattern(
+        r"\b(?:what|which)\b(?! (?:do|does|did|can|may|could|might)\b).{0,30}\bcauses?\b|"
+        r"\bcaused by\b|\bcauses? of\b"
+    ),
+    asks_long_form=pattern(r"\bstands? for\b|\bshort for\b|\blong form of\b"),
+    asks_manner=pattern(r"\bhow (?:is|are|was|were) [^?,;]{1,120} (?P<v>\w{2,}(?:ed|en|wn|ght))\?"),
     caused=pattern(
         r"\b(?:is|are|was|were|be) (?:\w+ ){0,2}caused by\b|\b(?:results?|arises?) from\b|"
         r"\b(?:is|are) (?:\w+ )?due to\b|\bcauses? of\b"
     ),
     causes=pattern(r" (?:\w+ )?(?:causes?|leads? to|results? in)\b"),
+    relative=pattern(r"\b(?:that|which|who)\b"),
     counted=pattern(
         r"\b(?:1|one) (?:in|per|out of) (?:\w+ ){0,2}\d|\bestimated\b|\bpercent\b|\d ?%|"
         r"\b(?:prevalence|incidence)\b|\b(?:is|are) (?:a |an )?(?:\w+ )?rare\b|"
         r"\bper [\d,]{4,}|\b(?:is|are) (?:very |relatively )?(?:un)?common\b"
+    ),
+    figures=pattern(
+        r"\b(?:1|one) (?:in|per|out of) (?:\w+ ){0,2}\d|\bper (?:\w+ )?[\d,]{4,}|"
+        r"\b(?:prevalence|incidence|frequency)\b|\baffects? (?:\w+ ){0,4}\d"
+    ),
+    tells_more=pattern(
+        r" (?:(?:usually|often|sometimes|thought|believed|estimated|considered|inherited|caused|"
+        r"diagnosed|treated|due|the (?:most|second|leading|main|only)|one of|"
+        r"an? (?:\w+ )?(?:cause|form|type|part|member|result) of)\b)"
     ),
     defines=pattern(
         r"(?: \([^)]{1,80}\)|, [^,]{1,60},)? (?:is|are|was|were|means|refers? to|"

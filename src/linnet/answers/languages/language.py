@@ -89,12 +89,22 @@ class Language:
     """Auxiliaries after which the last word is a verb."""
     asks_cause: re.Pattern[str] | None = None
     """Asks what brings something about."""
+    asks_long_form: re.Pattern[str] = field(default_factory=lambda: re.compile(r"(?!)"))
+    """Words that only ask what something is short for."""
+    asks_manner: re.Pattern[str] = field(default_factory=lambda: re.compile(r"(?!)"))
+    """Asks how something is done, by a participle ``v``: "how is it inherited"."""
     caused: re.Pattern[str] | None = None
     """In a sentence that says what brings its subject about."""
     causes: re.Pattern[str] | None = None
     """What follows the subject in a sentence that says what it brings about."""
+    relative: re.Pattern[str] = field(default_factory=lambda: re.compile(r"(?!)"))
+    """A word with which a clause begins that only says which one is meant."""
     counted: re.Pattern[str] | None = None
     """In a sentence that says how many have something, in figures or as far as is known."""
+    figures: re.Pattern[str] = field(default_factory=lambda: re.compile(r"(?!)"))
+    """Of those, what says it in figures, or that there are none."""
+    tells_more: re.Pattern[str] = field(default_factory=lambda: re.compile(r"(?!)"))
+    """What follows "X is" where more is said of what X is known to be."""
     defines: re.Pattern[str] = field(default_factory=lambda: re.compile(r"(?!)"))
     """What follows the subject in a sentence that says what it is."""
 

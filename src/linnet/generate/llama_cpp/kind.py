@@ -84,6 +84,8 @@ def _objection(opening: Opening) -> str | None:
     """What llama.cpp computes otherwise than the model does, if anything."""
     from linnet.generate.llama_cpp.cache import find_entry
 
+    if opening.is_packed:
+        return "its weights have few bits already, which torch multiplies as they are"
     if not opening.adapters and find_entry(opening.path, opening.config.precision) is not None:
         return None  # its file was made before, and nothing objected
     from linnet.generate.llama_cpp.checkpoints import exact_context

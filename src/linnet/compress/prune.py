@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from linnet import artifact, hub, runtime
+from linnet import artifact, runtime
 from linnet.card import CARD, write_card
-from linnet.compress.distillation import DistillationLoss
+from linnet.compress.distil_loop import Rows, distillation_loop
 from linnet.compress.prune_config import PruneConfig
 from linnet.compress.pruning import (
     PrunedShape,
@@ -24,32 +24,34 @@ from linnet.compress.pruning import (
     pruned_config,
     require_publishable,
 )
+from linnet.compress.students import optimizers_for
+from linnet.compress.teachers import LiveTeacher
+from linnet.compress.vocabulary import prune_vocabulary
 from linnet.errors import ConfigError, DataError
-from linnet.finetune.base import base_input, data_inputs
+from linnet.finetune.base import base_input, data_inputs, find_base
 from linnet.finetune.config import ExamplesConfig
 from linnet.finetune.packing import PackedBatches, held_out_loss
-from linnet.finetune.replay import general_text
+from linnet.finetune.replay import read_text
 from linnet.model import load_model, save_checkpoint
-from linnet.model.adapter import is_adapter
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer
 from linnet.train.distributed import interruptible
-from linnet.train.loop import Loop
 from linnet.train.machine import Machine, choose_machine
 from linnet.train.metrics import METRICS, load_plotting, plot_curves
-from linnet.train.optimizers import finetuning_optimizer
 from linnet.train.state import STATE
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact, Draft
     from linnet.finetune.encoding import Example
     from linnet.model import ModelConfig, Transformer
+    from linnet.train.loop import Loop
     from linnet.train.validation import HeldOutLoss
 
 FORMAT = 1
-VALIDATIONS = 10
 SCORING_TOKENS = 20_000
 """Of text from which it is seen what matters."""
+LEAST_TOKENS = 100
+"""Of text to learn from; far fewer than are of use."""
 
 
 def prune_model(
@@ -68,48 +70,66 @@ def prune_model(
     """
     started = time.monotonic()
     config, out = config or PruneConfig(), Path(out)
-    found = hub.find(model, progress=progress)
-    if is_adapter(found.path):
-        raise ConfigError(
-            f"{found.path} is an adapter; merge it first (linnet merge), and prune what comes out"
-        )
+    found = find_base(model, "prune", plain=True, progress=progress)
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),
         **data_inputs([], "", str(text), progress=progress),
     }
 
     def write(draft: Draft) -> None:
+        path, of_parameters = found.path, 0
+        if config.vocabulary:  # with fewer tokens it teaches what is smaller besides
+            path = draft.path / STATE / "vocabulary"
+            vocabulary = prune_vocabulary(
+                found.path, text, path, config.vocabulary, progress=progress
+            )
+            of_parameters = vocabulary.of_parameters
+            draft.stats["vocabulary"] = dataclasses.asdict(vocabulary)
         machine = choose_machine(
             draft.path, device=config.device, dtype=config.dtype, threads=config.threads,
             compiled=lambda _: False,
         )  # fmt: skip
-        teacher = load_model(found.path, device=machine.runtime.device, dtype=torch.float32).eval()
+        teacher = load_model(path, device=machine.runtime.device, dtype=torch.float32).eval()
         teacher.compute_dtype = runtime.torch_dtype(machine.runtime.dtype)
-        read, kept_back = _text(found.path, text, teacher.config, config, progress)
+        of_parameters = of_parameters or teacher.config.parameters
+        shape = config.shape(teacher.config, parameters=of_parameters)
+        if shape == PrunedShape.of(teacher.config):
+            if path == found.path:
+                raise ConfigError("expected sizes that take something away. Got the model's own")
+            progress.message("nothing but tokens goes, so there is nothing to distil")
+            for file in path.iterdir():
+                file.replace(draft.path / file.name)
+            parameters = teacher.config.parameters
+        else:
+            draft.stats.update(distilled(draft.path, path, teacher, shape, machine))
+            parameters = pruned_config(teacher.config, shape).parameters
+        draft.stats.update(
+            parameters=parameters, of_parameters=of_parameters, sizes=dataclasses.asdict(shape)
+        )
+        write_card(draft, base=found.path)
+
+    def distilled(
+        directory: Path, path: Path, teacher: Transformer, shape: PrunedShape, machine: Machine
+    ) -> dict[str, Any]:
+        read, kept_back = read_text_for(config, path, text, teacher.config, progress)
         load_plotting()
         with interruptible() as interrupt, runtime.threads(machine.runtime.threads):
-            student = _student(teacher, read, config, progress)
+            student = _student(teacher, shape, read, progress)
             loop, validator = _assemble(
-                draft.path, teacher, student, read, kept_back, config, machine, progress, started
+                directory, teacher, student, read, kept_back, config, machine, progress, started
             )
             whole = validator(teacher) if validator is not None else {}
             loop.resume()
             loop.run(interrupt)
             loop.keep_best()
             loop.model.compute_dtype = None
-            save_checkpoint(loop.model, draft.path, tokenizer=found.path, base=found.path)
-            plot_curves(draft.path / METRICS, draft.path)
-        draft.stats.update(
-            {
-                "parameters": student.config.parameters,
-                "of_parameters": teacher.config.parameters,
-                "sizes": dataclasses.asdict(PrunedShape.of(student.config)),
-                **loop.statistics(),
-                **{f"whole_{name}": round(value, 5) for name, value in whole.items()},
-                **{f"pruned_{name}": round(v, 5) for name, v in (loop.first or {}).items()},
-            }
-        )
-        write_card(draft, base=found.path)
+            save_checkpoint(loop.model, directory, tokenizer=path, base=path)
+            plot_curves(directory / METRICS, directory)
+        return {
+            **loop.statistics(),
+            **{f"whole_{name}": round(value, 5) for name, value in whole.items()},
+            **{f"pruned_{name}": round(v, 5) for name, v in (loop.first or {}).items()},
+        }
 
     return artifact.make(
         out, write, kind="model", format=FORMAT, config=config.recipe(), inputs=inputs,
@@ -130,52 +150,42 @@ def _assemble(
     started: float,
 ) -> tuple[Loop, HeldOutLoss | None]:
     """The loop of the run, and what it validates by."""
-    length = min(config.context, teacher.config.context)
-    rows = max(1, config.batch_tokens // length)
-    stream = PackedBatches(read, rows=rows, length=length, seed=config.seed)
-    steps = config.steps or (0 if config.seconds else stream.batches_in(1.0))
-    micro = config.micro_rows or max(1, 1024 // length)
-    micro = max(each for each in range(1, min(micro, rows) + 1) if rows % each == 0)
+    rows = Rows.of(config, context=teacher.config.context)
     validator = held_out_loss(
-        kept_back, rows=micro, length=length, device=machine.runtime.device,
+        kept_back, rows=rows.micro, length=rows.length, device=machine.runtime.device,
         tokens=config.tokens // 20,
     )  # fmt: skip
-    optimizer = finetuning_optimizer(
-        student, lr=config.peak_lr(student.config.parameters), weight_decay=config.weight_decay
-    )
-    loop = Loop(
-        directory, dataclasses.replace(config, steps=steps), machine=machine, model=student,
-        stream=stream,
-        objective=DistillationLoss(
-            teacher, config.teacher_weight, config.mixing, config.temperature
-        ),
-        optimizers=[optimizer], micro_units=micro,
-        validators=[validator] if validator is not None else [],
-        validations=VALIDATIONS, validate_first=True,
-        remedy="start again with a lower --lr", progress=progress, started=started,
+    loop = distillation_loop(
+        directory, config, teacher=LiveTeacher(teacher), student=student,
+        stream=PackedBatches(read, rows=rows.count, length=rows.length, seed=config.seed),
+        optimizers=optimizers_for(student, config, fresh=False), validator=validator, rows=rows,
+        machine=machine, progress=progress, started=started,
     )  # fmt: skip
     return loop, validator
 
 
-def _text(
-    path: Path, text: Path | str, shape: ModelConfig, config: PruneConfig, progress: Progress
+def read_text_for(
+    config: PruneConfig, path: Path, text: Path | str, shape: ModelConfig, progress: Progress
 ) -> tuple[list[Example], list[Example]]:
-    """Text to read, and some that is kept back."""
+    """Text that a model in ``path`` learns from, and some that is kept back. Raises DataError."""
     examples = ExamplesConfig(context=min(config.context, shape.context), template="none")
-    found = general_text(
-        Path(text), load_tokenizer(path), examples, replay_tokens=config.tokens,
+    found = read_text(
+        Path(text), load_tokenizer(path), examples, tokens=config.tokens,
         held_out_tokens=max(1000, config.tokens // 20), progress=progress,
     )  # fmt: skip
-    if not found.replay:
-        raise DataError(f"{text}: expected text to distil on. Got none")
+    tokens = sum(len(example.tokens) for example in found.replay)
+    if tokens < LEAST_TOKENS:
+        raise DataError(
+            f"{text}: expected text of at least {LEAST_TOKENS} tokens, to see what matters and to "
+            f"distil on. Got {tokens:,}"
+        )
     return found.replay, found.held_out
 
 
 def _student(
-    teacher: Transformer, read: list[Example], config: PruneConfig, progress: Progress
+    teacher: Transformer, shape: PrunedShape, read: list[Example], progress: Progress
 ) -> Transformer:
     """The model less what mattered least."""
-    shape = config.shape(teacher.config)
     require_publishable(pruned_config(teacher.config, shape))
     rows, total = [], 0
     device = teacher.embedding.weight.device

@@ -1,0 +1,91 @@
+"""What a student learns from: text, or rows with prompts, read with the shared tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from linnet import artifact
+from linnet.errors import DataError
+from linnet.evaluate.held_out import TEXT_SUFFIXES
+from linnet.examples.record import is_examples
+from linnet.finetune.base import base_input, data_inputs
+from linnet.finetune.examples import load_examples
+from linnet.finetune.replay import read_text, thinned
+from linnet.finetune.rows import open_source
+
+if TYPE_CHECKING:
+    from linnet.artifact import Artifact
+    from linnet.compress.distil_config import DistilConfig, DistillationConfig
+    from linnet.finetune.encoding import Example
+    from linnet.hub import Located
+    from linnet.progress import Progress
+    from linnet.tokenizer import Tokenizer
+
+
+def is_rows(data: Path | str) -> bool:
+    """Whether a place has rows with prompts, or what is read as plain text."""
+    if str(data).startswith("hf:") or is_examples(data):
+        return True
+    path = artifact.within(data, "corpus")
+    if artifact.is_artifact(path):
+        return False
+    if path.is_dir():
+        files = [file for split in open_source(path).files.values() for file in split]
+        return any(file.suffix.lower() not in TEXT_SUFFIXES for file in files)
+    return path.suffix.lower() not in TEXT_SUFFIXES
+
+
+def read_examples_of(
+    data: Path | str, tokenizer: Tokenizer, config: DistilConfig, progress: Progress
+) -> tuple[list[Example], list[Example]]:
+    """Examples to learn from, and some that are kept back."""
+    if is_rows(data):
+        rows = load_examples([data], tokenizer, config, progress=progress)
+        chosen = thinned(rows.train, config.tokens)
+        if len(chosen) < len(rows.train):
+            progress.warn(
+                f"{len(rows.train) - len(chosen):,} of {len(rows.train):,} examples left out: "
+                f"more than the {config.tokens:,} tokens of --tokens"
+            )
+        return chosen, rows.held_out
+    text = read_text(
+        Path(data), tokenizer, config, tokens=config.tokens,
+        held_out_tokens=held_out_tokens(config), progress=progress,
+    )  # fmt: skip
+    if not text.replay:
+        raise DataError(f"{data}: expected text to learn from. Got none")
+    return text.replay, text.held_out
+
+
+def held_out_tokens(config: DistillationConfig) -> int:
+    """Tokens that a student is validated on, at most."""
+    return max(1000, config.tokens // 20)
+
+
+def inputs_of(
+    teacher: Located,
+    student: Located | None,
+    data: Path | str,
+    config: DistilConfig,
+    progress: Progress,
+) -> dict[str, Artifact | str]:
+    """What a run is made from."""
+    inputs = {"teacher": base_input(teacher.path, pin=teacher.pin, progress=progress)}
+    if student is not None:
+        inputs["base"] = base_input(student.path, pin=student.pin, progress=progress)
+    if is_rows(data):
+        read = data_inputs([data], config.validation, book=config.book, progress=progress)
+    else:
+        read = data_inputs([], "", str(data), progress=progress)
+    return {**inputs, **read}
+
+
+def contents_of(inputs: Mapping[str, Artifact | str]) -> dict[str, str]:
+    """The hashes of what is learned from."""
+    return {
+        role: found if isinstance(found, str) else found.content
+        for role, found in inputs.items()
+        if role not in ("teacher", "base")
+    }

@@ -1,0 +1,222 @@
+"""A model whose files are candidates, and what was measured of them, kept by what it depends on.
+
+    costs.json       the files that can be made, and what each is expected to cost
+    q4_k.gguf        a file
+    q4_k.json        what was measured of it: answers by question, speeds
+    model.json       what was measured of the model
+
+The folder belongs to a model and a text that shows what matters in it; where one of the two is
+another, it is emptied. A figure lies under the hash of what else it depends on: the questions, or
+how speed was measured. What is decided (``linnet.compress.choice``) is kept nowhere. Files may be
+deleted: those that are needed are made again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from linnet.artifact.manifest import hash_json
+from linnet.bench.worker import Measurement
+from linnet.compress.candidates import Plan, make_file, nats_in, plans, speed_of
+from linnet.compress.importance import measure_importance
+from linnet.compress.mixing import options_of
+from linnet.compress.quality import Floats, Questions, nats
+from linnet.compress.sensitivity import sensitivities, weighted
+from linnet.config import from_mapping, read_json
+from linnet.errors import ModelError
+from linnet.export.gguf import require_opens
+from linnet.gguf.quantisation import Importance
+from linnet.output import make_directory, remove, write_json
+from linnet.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from linnet.align.encoding import Completion
+    from linnet.compress.config import CompressConfig
+    from linnet.model import Transformer
+
+FORMAT = 1
+"""Of what is kept; others are measured anew."""
+_RECIPE = "recipe.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed:
+    """Speed and memory, or why they could not be measured."""
+
+    measured: Measurement | None
+    remark: str = ""
+
+
+class MeasuredModel:
+    """A model, the files that can be made of it, and what was measured of both."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        path: Path,
+        folder: Path,
+        content: str,
+        rows: Sequence[Tensor],
+        config: CompressConfig,
+        *,
+        prefix: str = "",
+        apart: float = 0.0,
+        progress: Progress = SILENT,
+    ) -> None:
+        """``path``: of the model; ``content``: its hash. ``rows``: texts as tokens ``(1, T)``, by
+        which it is known what matters. ``prefix``: of the names of its candidates. ``apart``: how
+        far it is from the model that is compressed, in nats per token."""
+        self.model, self.path, self.folder = model, path, folder
+        self.rows, self.config = rows, config
+        self.prefix, self.apart, self.progress = prefix, apart, progress
+        recipe = {
+            "format": FORMAT, "model": content, "texts": digest(rows),
+            "importance": bool(config.calibration_tokens),
+        }  # fmt: skip
+        if _read(folder / _RECIPE) != recipe:
+            if folder.exists():
+                progress.message(f"{folder}: of another model or text, measured anew")
+                remove(folder)
+            make_directory(folder)
+            write_json(folder / _RECIPE, recipe)
+
+    @cached_property
+    def importance(self) -> Importance:
+        """How much each column of a matrix matters."""
+        if not self.config.calibration_tokens:
+            return {}
+        total = sum(row.numel() for row in self.rows)
+        return measure_importance(self.model, self.rows, total=total, progress=self.progress)
+
+    @cached_property
+    def plans(self) -> list[Plan]:
+        """The files that can be made, largest first."""
+        file = self.folder / "costs.json"
+        kept = _read(file)
+        if kept is None:
+            options = options_of(self.model, self.importance, progress=self.progress)
+            if not options:
+                raise ModelError(
+                    f"{self.path}: none of its matrices has rows that divide into blocks"
+                )
+            costs = sensitivities(
+                self.model, self.path, options, self.rows, self.folder,
+                importance=self.importance, progress=self.progress,
+            )  # fmt: skip
+            found = list(plans(self.model, weighted(options, costs)))
+            write_json(file, [dataclasses.asdict(plan) for plan in found])
+            return found
+        return [from_mapping(Plan, each, where=str(file)) for each in kept]
+
+    def file(self, plan: Plan) -> Path:
+        """The file of a plan, made where it is not there."""
+        file = self.folder / f"{_stem(plan)}.gguf"
+        if not file.is_file():  # written whole or not at all
+            make_file(
+                plan, self.path, file, model=self.model, importance=self.importance, rows=self.rows
+            )
+        return file
+
+    def bytes(self, plan: Plan) -> int:
+        """The size of a plan's file."""
+        return int(self._kept(plan, "bytes", lambda: self.file(plan).stat().st_size))
+
+    def answers(self, plan: Plan, questions: Questions) -> Floats:
+        """What each right answer costs a plan's file, in nats."""
+        key = f"answers {_completions(questions.right)}"
+        found = self._kept(
+            plan, key,
+            lambda: nats_in(self.file(plan), self.model.config, questions.right).tolist(),
+        )  # fmt: skip
+        return np.array(found)
+
+    def speed(self, plan: Plan, texts: Sequence[str]) -> Speed:
+        """A file's speed and memory."""
+        return self._speed(plan, lambda: self.file(plan), "auto", texts)
+
+    def own_answers(self, questions: Questions) -> tuple[Floats, Floats]:
+        """What each right answer costs the model behind its own question, and behind another."""
+
+        def measured() -> list[list[float]]:
+            return [
+                nats(self.model, each, progress=self.progress).tolist()
+                for each in (questions.right, questions.other)
+            ]
+
+        right, other = self._kept(None, f"answers {_completions(questions.right)}", measured)
+        return np.array(right), np.array(other)
+
+    def own_speed(self, texts: Sequence[str]) -> Speed:
+        """The model's speed and memory in full precision."""
+        return self._speed(None, lambda: self.path, "f32", texts)
+
+    def require_opens(self, plan: Plan, out: Path) -> None:
+        """Have llama.cpp open a file, once. Raises ModelError, naming ``out``, where it refuses."""
+
+        def opened() -> bool:
+            require_opens(self.file(plan), out, causal=True, progress=self.progress)
+            return True
+
+        self._kept(plan, "opens", opened)
+
+    def _speed(
+        self, plan: Plan | None, place: Callable[[], Path], precision: str, texts: Sequence[str]
+    ) -> Speed:
+        config = self.config
+        if not config.measure_speed:
+            return Speed(None)
+        asked = [list(texts), config.new_tokens, config.streams, config.repeats, config.threads]
+
+        def measured() -> dict[str, Any]:
+            return dataclasses.asdict(Speed(*speed_of(place(), precision, texts, config)))
+
+        found = self._kept(plan, f"speed {hash_json(asked)}", measured)
+        return from_mapping(Speed, found, where=str(self.folder))
+
+    def _kept(self, plan: Plan | None, key: str, measured: Callable[[], Any]) -> Any:
+        file = self.folder / f"{'model' if plan is None else _stem(plan)}.json"
+        known = _read(file) or {}
+        if key not in known:
+            known[key] = measured()
+            write_json(file, known)  # whole or not at all
+        return known[key]
+
+
+def digest(rows: Sequence[Tensor]) -> str:
+    """A hash of texts as tokens."""
+    found = hashlib.sha256()
+    for row in rows:
+        found.update(f"{row.numel()} ".encode())
+        found.update(row.to(torch.int64).numpy().tobytes())
+    return found.hexdigest()
+
+
+def _completions(completions: Sequence[Completion]) -> str:
+    found = hashlib.sha256()
+    for each in completions:
+        found.update(f"{len(each.tokens)} {each.start} ".encode())
+        found.update(np.asarray(each.tokens, dtype=np.int64).tobytes())
+        found.update(np.asarray(each.trained).tobytes())
+    return found.hexdigest()
+
+
+def _stem(plan: Plan) -> str:
+    return plan.name.replace(" ", "-")
+
+
+def _read(file: Path) -> Any:
+    """What a file holds; None where it is not there, or not whole."""
+    try:
+        return read_json(file)
+    except (OSError, ValueError):
+        return None
