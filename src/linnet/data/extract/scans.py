@@ -52,7 +52,7 @@ def is_scan(page: Any, letters: int) -> bool:
         x0, y0, x1, y1 = image.get_bounds()
         wide, high = min(x1, right) - max(x0, left), min(y1, top) - max(y0, bottom)
         covered += max(wide, 0) * max(high, 0)
-    return covered > _COVERED * (right - left) * (top - bottom)
+    return covered > _COVERED * float((right - left) * (top - bottom))
 
 
 class Scans:
