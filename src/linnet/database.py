@@ -50,6 +50,9 @@ class Contents:
     """Of its tables; a file of another one is refused."""
     tables: str
     """The statements that make a new one."""
+    added: tuple[tuple[str, str], ...] = ()
+    """Tables that files made before them are given, by their names: of the same version, as whoever
+    does not know of them loses nothing."""
     has_texts: bool = False
     """Whether there is a table ``texts`` beside these, of one column ``text``, for searching."""
 
@@ -279,6 +282,10 @@ def _prepare(connection: sqlite3.Connection, file: Path | None, contents: Conten
                 run(statement)
             run(f"PRAGMA application_id = {contents.application}")
             run(f"PRAGMA user_version = {contents.version}")
+        tables = {name for (name,) in run("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        for name, statement in contents.added:
+            if name not in tables:
+                run(statement)
         connection.commit()
     finally:
         if connection.in_transaction:

@@ -169,6 +169,55 @@ def test_what_tesseract_says_and_what_it_cannot(
     assert not running("616.5") or sys.platform != "linux"
 
 
+IMAGE = "q 600 0 0 800 0 0 cm BI /W 1 /H 1 /CS /G /BPC 8 /F /AHx ID 80> EI Q\n"
+SMALL = "q 60 0 0 80 0 0 cm BI /W 1 /H 1 /CS /G /BPC 8 /F /AHx ID 80> EI Q\n"
+
+
+def test_scanned_pages_beside_others_are_read_where_they_stand(
+    tmp_path: Path, programs: Path
+) -> None:
+    stamped = IMAGE + shown([(50, 20, "Scan 17")])
+    lines = shown([(50, 700 - 20 * n, f"Line {n} of a page that has text.") for n in range(9)])
+    contents = (
+        shown([(50, 600, "Some text.")]), IMAGE, stamped, SMALL + shown([(50, 600, "A logo.")]),
+        IMAGE + lines, "",
+    )  # fmt: skip
+    path = write_pdf(tmp_path / "a.pdf", *contents)
+    own = "Line 0 of a page"
+    (found,) = read(path)  # without OCR each page that lacks it is counted
+    assert found.changes == {"pages without text": 2, "pages that need OCR": 2}
+    assert own in str(found.text)
+    install(programs, "tesseract", LISTED + 'printf "Read by machine, and clearly so.\\n"')
+    (found,) = read(path, ocr="tesseract")
+    text = str(found.text)
+    assert text.count("Read by machine, and clearly so.") == 2
+    assert "Scan 17" not in text  # OCR reads the stamp with the rest
+    assert [text.index(part) for part in ("Some text", "Read by", "A logo", own)] == sorted(
+        text.index(part) for part in ("Some text", "Read by", "A logo", own)
+    )
+    assert found.changes == {"pages without text": 1}
+    install(programs, "tesseract", LISTED + "exit 3")
+    (found,) = read(path, ocr="tesseract")
+    assert "Scan 17" in str(found.text)
+    assert found.changes == {"pages without text": 2, "pages that OCR failed on": 2}
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.JPG", "a b.tiff"])
+def test_images_are_read_by_tesseract(tmp_path: Path, programs: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"\x89PNG")
+    with pytest.raises(UnreadableError, match="not a text format"):
+        read(path)
+    with pytest.raises(UnreadableError, match="install tesseract"):
+        read(path, ocr="tesseract")
+    install(programs, "tesseract", LISTED + 'printf "One.\\n\\nTwo.\\n"')
+    (found,) = read(path, ocr="tesseract")
+    assert str(found.text) == "One.\n\nTwo."
+    install(programs, "tesseract", LISTED + "exit 1")
+    with pytest.raises(UnreadableError, match="tesseract failed"):
+        read(path, ocr="tesseract")
+
+
 def test_a_program_that_hangs_is_ended_with_all_it_started(tmp_path: Path, programs: Path) -> None:
     install(programs, "antiword", "sleep 616.25 & setsid sleep 616.25 & sleep 616.25")
     with pytest.raises(UnreadableError, match="doc cannot be converted") as caught:

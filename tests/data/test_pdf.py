@@ -236,7 +236,7 @@ def test_pages_that_are_images_are_said_to_need_ocr(
     assert extracted(path, ocr="docling").text == "What the scan says."
 
     partly = write_pdf(tmp_path / "b.pdf", "0 0 500 700 re f", shown([(50, 600, "Some text.")]))
-    assert extracted(partly).changes == {"pages without text": 1}
+    assert extracted(partly).changes == {"pages without text": 1, "pages that need OCR": 1}
 
 
 @pytest.mark.parametrize("data", [b"", b"%PDF-1.7\n", b"not at all", b"%PDF-1.4\n%%EOF"])

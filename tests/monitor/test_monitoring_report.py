@@ -4,8 +4,10 @@ import csv
 import io
 import json
 import re
+import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,40 @@ def said(made: Report) -> dict[str, list[tuple[str, str]]]:
     for sentence in made.sentences:
         found.setdefault(sentence.about, []).append((sentence.mood, sentence.text))
     return found
+
+
+def test_costs_are_in_the_currency_that_the_log_has(tmp_path: Path) -> None:
+    clock = [0.0]
+    log = Log(tmp_path / LOG_FILE, keep_days=0, clock=lambda: clock[0])
+
+    def noted(name: str, days: float) -> None:
+        clock[0] = NOW - days * DAY
+        log.note_currency(name)
+        assert log.flush()
+
+    noted("EUR", 9)
+    filled(log, [call(n, cost=trillionths(0.5)) for n in range(4)])
+    noted("EUR", 8)  # the same is not noted again
+    assert log.currencies() == [(NOW - 9 * DAY, "EUR")]
+    (text,) = (text for _, text in said(report(log, Watching(), until=NOW))["cost"])
+    assert "The answers cost 2.00 EUR" in text
+    assert report(log, Watching(), until=NOW, currency="CHF").figures.currency == "CHF"
+    noted("USD", 1)
+    assert report(log, Watching(), until=NOW - 2 * DAY).figures.currency == "EUR"
+    mixed = said(report(log, Watching(), until=NOW))["cost"]
+    assert ("bad", "Costs were counted in EUR, then in USD: their sums mean nothing.") in mixed
+    log.close()
+
+
+def test_a_log_that_was_made_before_currencies_were_noted_is_read(tmp_path: Path) -> None:
+    file = tmp_path / LOG_FILE
+    with closing(Log(file, keep_days=0)) as log:
+        filled(log, [call(1)])
+    with closing(sqlite3.connect(file)) as old:
+        old.execute("DROP TABLE currencies")
+        old.commit()
+    with closing(Log(file, is_reading=True)) as log:
+        assert (log.currencies(), len(list(log.read()))) == ([], 1)
 
 
 def test_a_manager_is_told_what_happened(log: Log) -> None:

@@ -43,7 +43,15 @@ from linnet.respond.counts import MOST_TOKENS, Counts, most_prompt_tokens
 from linnet.respond.deltas import Deltas
 from linnet.respond.dialect import Dialect
 from linnet.respond.responder import Abilities
-from linnet.respond.transport import Address, EventParser, RemoteError, Timeouts, read_key
+from linnet.respond.transport import (
+    Address,
+    EventParser,
+    RemoteError,
+    Timeouts,
+    is_within,
+    read_key,
+    sent_away,
+)
 from strangers import (
     DONE,
     HEAD,
@@ -946,6 +954,61 @@ def test_a_drip_has_an_end() -> None:
 )
 def test_where_an_address_is(url: str, place: str) -> None:
     assert RemoteResponder(url, "m").abilities.place == place
+
+
+@pytest.mark.parametrize(
+    ("number", "here", "network"),
+    [
+        ("127.0.0.1", True, True), ("::1", True, True), ("::ffff:127.0.0.1", True, True),
+        ("192.168.1.5", False, True), ("10.0.0.1", False, True), ("100.64.0.1", False, True),
+        ("fe80::1%eth0", False, True), ("fd00::1", False, True), ("8.8.8.8", False, False),
+        ("::ffff:8.8.8.8", False, False), ("2606:4700::1", False, False),
+        ("box.lan", True, True),
+    ],
+)  # fmt: skip
+def test_how_far_a_number_is(number: str, here: bool, network: bool) -> None:
+    assert (is_within(number, "here"), is_within(number, "network")) == (here, network)
+    assert is_within(number, "elsewhere")
+
+
+def test_nothing_is_sent_where_a_name_turns_out_to_be_of_another_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transport, "is_within", lambda number, place: place == "elsewhere")
+    sent: list[bytes] = []
+    write = asyncio.StreamWriter.write
+    monkeypatch.setattr(
+        asyncio.StreamWriter, "write", lambda own, data: sent.append(data) or write(own, data)
+    )
+    with stranger(answer("yes"), hears=False) as server:
+        far = RemoteResponder(server.url, "m", abilities=Abilities("m", 0, "network"))
+        with pytest.raises(RemoteError, match="nothing was sent"):
+            respond.run(far, ASKED)
+        assert sent == []
+        far = RemoteResponder(server.url, "m", abilities=Abilities("m", 0, "elsewhere"))
+        respond.run(far, ASKED)
+        assert sent
+
+
+def test_what_is_said_before_something_is_sent_that_no_policy_is_about() -> None:
+    said = sent_away("https://api.example.com/v1", "passages")
+    assert said is not None
+    assert said.startswith("api.example.com:443 is outside this network: passages are sent there")
+    assert "is in this network" in (sent_away("http://box.lan/v1", "passages") or "")
+    assert sent_away("http://127.0.0.1:8080/v1", "passages") is None
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [refusal("400 Bad", b'{"error": {"message": "Rex is not json"}}'),
+     HEAD + event({"error": {"message": "Rex is not json"}}),
+     JSON + b'{"error": {"message": "Rex is not json"}}'],
+)  # fmt: skip
+def test_what_is_logged_of_an_error_has_no_words_of_another_server(sent: bytes) -> None:
+    with stranger(sent) as server, pytest.raises(RemoteError, match="Rex is not json") as raised:
+        respond.run(RemoteResponder(server.url, "m"), ASKED)
+    assert raised.value.unquoted.startswith("127.0.0.1")
+    assert "Rex" not in raised.value.unquoted
 
 
 def test_people_copy_all_of_an_address() -> None:

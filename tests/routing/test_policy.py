@@ -588,6 +588,10 @@ MODEL = '[models.cloud]\naddress = "https://api.example.com/v1"\nmodel = "m"\n'
         (MODEL + '[policy]\nfarthest = "elsewhere"\ntools = "none"\n[[rules]]\nmodel = "cloud"\n'
          "tools = true\n", "policy's tools is 'none'", "(lines 6 and 9)"),
         (MODEL + 'place = "here"\n', "its address is elsewhere", "(lines 2 and 4)"),
+        (MODEL.replace("api.example.com", "8.8.8.8") + 'place = "network"\n',
+         "its address is a public one", "(lines 2 and 4)"),
+        (MODEL.replace("api.example.com", "[2606:4700::1]") + 'place = "network"\n',
+         "its address is a public one", "(lines 2 and 4)"),
     ],
 )  # fmt: skip
 def test_contradictions_are_refused_with_both_lines(

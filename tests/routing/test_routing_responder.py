@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from linnet import respond
+from linnet.answers import Assistant
+from linnet.answers.responder import DocumentsResponder
 from linnet.errors import ModelError
 from linnet.respond import (
     Abilities,
@@ -32,6 +34,9 @@ from linnet.respond import (
     conversation,
 )
 from linnet.respond.pieces import Piece, TokenScore
+from linnet.retrieval import Passage as PlacedPassage
+from linnet.retrieval import PassagesInMemory
+from linnet.retrieval import Place as PlaceIn
 from linnet.routing.policy import PolicyError, Verdict
 from linnet.routing.responder import Fixed, RoutingResponder
 from linnet.routing.router import LOCAL, Route, Router, RouterConfig, Rule
@@ -262,6 +267,50 @@ def test_the_local_answer_stands_where_no_other_one_comes(
     assert masked in found
     assert not any(isinstance(piece, Passage) for piece in found)
     assert [type(piece) for piece in found].count(Failure) == (cause == "failure")
+
+
+@pytest.mark.parametrize(
+    ("error", "logged"),
+    [
+        (RemoteError("cloud: status 400: 'Rex' has sk-12", quoted="'Rex' has sk-12"),
+         "cloud: status 400"),
+        (RemoteError("cloud: no connection"), "cloud: no connection"),
+        (ConversationError("cloud: too long: Rex is", code="context_length_exceeded"),
+         "the conversation is too long for the model there"),
+    ],
+)  # fmt: skip
+def test_the_words_of_another_server_are_for_the_asker_and_not_for_the_log(
+    error: Exception, logged: str
+) -> None:
+    context = Context()
+    found = list(respond.stream(routed(Chosen(CLOUD), [Scripted("cloud", error)]), ASKED, context))
+    assert [piece.text for piece in found if isinstance(piece, Failure)] == [str(error)]
+    assert decisions(found)[-1] == (LOCAL, logged)
+    assert context.record.facts["route"]["reason"] == logged
+
+
+def test_a_question_to_documents_is_looked_for_once() -> None:
+    looked: list[str] = []
+
+    class Looking(Assistant):
+        def gather(self, question: Any, **more: Any) -> Any:
+            looked.append(question.text)
+            return super().gather(question, **more)
+
+    text = "The library opens at nine."
+    index = PassagesInMemory([PlacedPassage(text, (PlaceIn("a.txt", 0, len(text)),))])
+    assistant = Looking(index)
+    local = DocumentsResponder(assistant, name="notes")
+    cloud = DocumentsResponder(assistant, name="notes")
+    router = Chosen(ATTEMPT, REJECTED)
+    routing = RoutingResponder(local, {"cloud": cloud}, router, name="auto")
+    asked = conversation([{"role": "user", "content": "When does the library open?"}])
+    assert text_of(list(respond.stream(routing, asked, Context()))) == text
+    assert router.attempts
+    assert len(looked) == 1
+    list(respond.stream(routing, asked, Context()))  # another call looks again
+    assert len(looked) == 2
+    routing.close()
 
 
 def test_models_are_tried_in_order_and_the_first_refusal_is_the_reason() -> None:

@@ -304,7 +304,7 @@ def test_a_budget_ends_what_a_key_may_spend(both: Both) -> None:
 
 
 def test_one_that_fails_hands_on_to_the_next(both: Both) -> None:
-    for name, said in (("misnamed", "another"), ("broken", "500")):
+    for name, said in (("misnamed", "404"), ("broken", "500")):
         message, wrote, decided = both.ask("Hello there", linnet={"route": name})
         assert (decided[0], wrote["model"]) == (name, "cloud")
         assert wrote["route"]["decided_by"] == "failure"

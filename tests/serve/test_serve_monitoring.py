@@ -91,6 +91,38 @@ def flushed(running: Running) -> None:
     assert running.server.service.log.flush()
 
 
+def test_calls_that_are_refused_before_an_answer_begins_are_in_the_log(tmp_path: Path) -> None:
+    key = add_key(tmp_path / "keys.json", "ann", KeyLimits(requests_per_minute=1))
+    with watched(monitor=tmp_path / "calls.sqlite", keys=tmp_path / "keys.json") as running:
+        path = "/v1/chat/completions"
+        asked = question("When does the library open?")
+        assert ask(running, path, asked)[0] == 401  # whose it is nobody knows
+        assert ask(running, path, {"model": "notes"}, key)[0] == 400
+        assert ask(running, path, asked | {"model": "wombat"}, key)[0] == 404
+        assert ask(running, path, asked, key)[0] == 200
+        assert ask(running, path, asked, key)[0] == 429
+        flushed(running)
+        assert running.server.service.log is not None
+        found = [(each.state, each.key, each.asked) for each in running.server.service.log.read()]
+        assert found == [
+            ("failed", "ann", ""), ("failed", "ann", ""), ("answered", "ann", "notes"),
+            ("held", "ann", "notes"),
+        ]  # fmt: skip
+
+
+def test_the_page_is_told_whether_there_is_a_dashboard_for_who_asks(tmp_path: Path) -> None:
+    def told(running: Running, key: str | None = None) -> Any:
+        return json.loads(ask(running, "/v1/models", key=key)[2])["linnet"]
+
+    with watched() as running:
+        assert told(running) == {"dashboard": False}
+    ann = add_key(tmp_path / "keys.json", "ann", KeyLimits())
+    boss = add_key(tmp_path / "keys.json", "boss", KeyLimits(monitoring=True))
+    with watched(monitor=tmp_path / "calls.sqlite", keys=tmp_path / "keys.json") as running:
+        assert told(running, ann) == {"dashboard": False}
+        assert told(running, boss) == {"dashboard": True}
+
+
 def test_answers_are_in_the_figures_and_their_texts_are_not(tmp_path: Path) -> None:
     with watched(monitor=tmp_path / "calls.sqlite") as running:
         for text in ("When does the library open?", "Zxqv wombat?", "When does it close?"):

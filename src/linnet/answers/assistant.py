@@ -133,8 +133,7 @@ class Assistant:
         )
         watch = _screened(watch, screen)
         began = time.monotonic()
-        understood = self.understand(question, turns, collections=collections)
-        evidence = self.gather(understood, collections=collections)
+        evidence = self.find(question, turns, collections=collections, context=context)
         searched = time.monotonic() - began
         nearest = screen.found(evidence.passages)
         for step in evidence.steps:
@@ -207,6 +206,27 @@ class Assistant:
         if source is None:
             return replace(question, asks="fact", document=None)
         return replace(question, document=source)
+
+    def find(
+        self,
+        question: str,
+        turns: Sequence[Turn] = (),
+        *,
+        collections: Sequence[str] | None = None,
+        context: Context | None = None,
+    ) -> Evidence:
+        """What the documents have to say to the last question of a conversation. It is looked for
+        once in a call (``context``), whoever writes of it."""
+        seen = None if collections is None else tuple(collections)
+        key = (self._gatherer, question, tuple(turns), seen)
+        known = context.found.get(key) if context is not None else None
+        if isinstance(known, Evidence):
+            return known
+        understood = self.understand(question, turns, collections=collections)
+        evidence = self.gather(understood, collections=collections)
+        if context is not None:
+            context.found[key] = evidence
+        return evidence
 
     def gather(self, question: Question, *, collections: Sequence[str] | None = None) -> Evidence:
         """What the documents have to say about it."""

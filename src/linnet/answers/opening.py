@@ -30,6 +30,7 @@ from linnet.progress import SILENT, Progress
 from linnet.respond import LanguageModel, RemoteResponder, Responder, read_key
 from linnet.respond.engine import EngineResponder
 from linnet.respond.language_model import open_model, require_writer
+from linnet.respond.transport import sent_away
 
 WRITERS = "writers.json"
 CHECKER = "checker"
@@ -115,6 +116,8 @@ def open_writer(
     responder: Responder
     if is_address(model):
         identity_of(model, model_name)  # which says what is missing
+        if (said := sent_away(model, "questions, and the passages found for them,")) is not None:
+            progress.warn(said)
         responder = RemoteResponder(model, model_name, key=read_key(variable=model_key or None))
     else:
         with progress.task("opening the model"):

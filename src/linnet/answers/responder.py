@@ -103,8 +103,7 @@ class DocumentsResponder:
         if not isinstance(writer, ModelWriter) or writer.weakness:
             return None
         seen = context.collections
-        understood = self.assistant.understand(question, turns, collections=seen)
-        evidence = self.assistant.gather(understood, collections=seen)
+        evidence = self.assistant.find(question, turns, collections=seen, context=context)
         evidence = writer.admitted(evidence)
         packed = writer.pack(evidence)
         return writer.asked(evidence, packed) if packed.excerpts else None
@@ -279,15 +278,17 @@ def _looked_at(ended: asyncio.Future[Answer]) -> None:
 
 def question_of(conversation: Conversation) -> tuple[str, list[Turn]]:
     """The last question, and the turns before it. Raises ConversationError."""
-    for refused, part in (
-        (conversation.offered, "tools"),
-        (conversation.constraint is not None, "response_format"),
-        (conversation.logprobs, "logprobs"),
-        (conversation.choices > 1, "n"),
-        (conversation.continue_final_message, "continue_final_message"),
+    for refused, part, reason in (
+        (conversation.offered, "tools", "no tool is called for them"),
+        (conversation.constraint is not None, "response_format", "they are sentences with sources"),
+        (conversation.logprobs, "logprobs", "most of their words are the documents' own"),
+        (conversation.choices > 1, "n", "there is one to each question; send it again for another"),
+        (conversation.continue_final_message, "continue_final_message", "they begin anew"),
     ):
         if refused:
-            raise ConversationError(f"answers from documents have no '{part}'", part=part)
+            raise ConversationError(
+                f"answers from documents have no '{part}': {reason}. Leave it out", part=part
+            )
     asked = [m for m in conversation.messages if m.role in ("user", "assistant")]
     if not asked or asked[-1].role != "user" or not asked[-1].text.strip():
         raise ConversationError("expected a question as the last message", part="messages")

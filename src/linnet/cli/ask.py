@@ -25,7 +25,9 @@ from linnet.cli.terminal import err, terminal_progress
 from linnet.cli.terminal import out as terminal
 from linnet.config import from_mapping, replace, show
 from linnet.errors import ConfigError
+from linnet.examples.writer import is_address
 from linnet.respond.pieces import Attribution, Decision
+from linnet.respond.transport import Address
 from linnet.retrieval import Index
 
 if TYPE_CHECKING:
@@ -70,6 +72,11 @@ def ask(
     """
     if (question is None) == (questions is None):
         raise ConfigError("expected a question, or --questions FILE.jsonl")
+    if routing is not None and is_address(model) and Address.parse(model).place != "here":
+        raise ConfigError(
+            f"--model {model}: with --routing, models beyond this machine are those of {routing}, "
+            "which its policy and budget are about"
+        )
     assistant = open_assistant(
         index, model=model or None, model_name=model_name, model_key=model_key,
         config=replace(GatherConfig(), settings), progress=terminal_progress(),

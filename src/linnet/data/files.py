@@ -35,6 +35,7 @@ def scan(
     include: Sequence[str] = (),
     ignore: Sequence[str] = (),
     gitignore: bool = False,
+    images: bool = False,
     cache: Path | None = None,
     refresh: bool = False,
     progress: Progress = SILENT,
@@ -44,12 +45,12 @@ def scan(
     ``exclude``: directories to pass over, such as the one being written.
     ``include`` (empty: all) and ``ignore``: patterns with the meaning that
     .gitignore gives them, relative to each folder; a file named as a source is
-    read in any case. ``gitignore``: pass over what git would. ``cache``: where
-    what comes from elsewhere is kept; ``refresh``: get it anew.
+    read in any case. ``gitignore``: pass over what git would. ``images``: whether
+    OCR reads these. ``cache``: where what comes from elsewhere is kept; ``refresh``: get it anew.
     """
     if not sources:
         raise DataError("no documents given: name at least one file or folder")
-    found = Scan()
+    found = Scan(reads_images=images)
     excluded = set(_identities([*exclude, *([cache] if cache else [])]))
     labels = _Labels()
     for source in _distinct(sources):

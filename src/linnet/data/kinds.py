@@ -21,6 +21,7 @@ TEXT, MARKDOWN, RST, HTML, CODE = "text", "markdown", "rst", "html", "code"
 JSON, JSON_LINES, CSV, PARQUET = "json", "jsonl", "csv", "parquet"
 OFFICE = "soffice"  # LibreOffice, as it names its program
 OCR = "tesseract"
+IMAGE = "image"
 PAGE_IMAGE = "image of a page"  # what it reads
 LIBRARY_MODULE, LIBRARY_TOPICS = "library module", "library topics"
 
@@ -57,6 +58,7 @@ _KINDS = (
     Kind("log", "log", "text:read_log", "log"),
     Kind("transcript", "prose", "transcript:read", "vtt srt"),
     Kind("pdf", "prose", "pdf:read", "pdf"),
+    Kind(IMAGE, "prose", "scans:read_image", "png jpg jpeg tif tiff"),
     Kind("docx", "prose", "docx:read", "docx docm dotx dotm"),
     Kind("doc", "prose", "converted:read_doc", "doc dot", programs=(OFFICE, "antiword", "catdoc")),
     Kind("pptx", "prose", "pptx:read", "pptx pptm ppsx ppsm potx potm"),
@@ -104,7 +106,7 @@ _REFUSED = {
     "pages numbers key xlsb xps oxps vsdx vsdm vssx vstx vsd thmx one pub odg otg odf odb sketch "
     "idml indd 3mf kmz afdesign afphoto afpub procreate ora kra usdz fcstd mscz twbx pbix slx "
     "mlapp xmind mmap cbz cbr ggb sb3 apk aab xapk ipa appx msix nupkg vsix crx xpi war ear egg",
-    "not a text format": "png jpg jpeg gif bmp tif tiff webp ico heic svg psd mp3 wav flac ogg m4a "
+    "not a text format": "gif bmp webp ico heic svg psd mp3 wav flac ogg m4a "
     "aac mp4 mkv avi mov webm exe dll so dylib a o obj lib class jar pyc pyo whl deb rpm iso img "
     "bin dat ttf otf woff woff2 eot npy npz pt pth ckpt safetensors gguf onnx h5 hdf5 pkl pickle "
     "lock",
@@ -130,10 +132,13 @@ def kind_of(name: str) -> str | None:
     )
 
 
-def refusal(name: str) -> str | None:
-    """Why a file of this name is not read, or None if it is."""
+def refusal(name: str, *, images: bool = False) -> str | None:
+    """Why a file of this name is not read, or None if it is. ``images``: whether these are."""
     name = name.lower()
-    return None if kind_of(name) else REFUSED.get(PurePath(name).suffix.removeprefix("."))
+    kind = kind_of(name)
+    if kind == IMAGE and not images:
+        return "not a text format"
+    return None if kind else REFUSED.get(PurePath(name).suffix.removeprefix("."))
 
 
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"

@@ -113,6 +113,7 @@ def private_values(
             include=chosen.get("include", ()),
             ignore=chosen.get("exclude", ()),
             gitignore=bool(chosen.get("gitignore", False)),
+            images=settings.get("ocr") == "tesseract",
         ).files
     except LinnetError:
         return {}

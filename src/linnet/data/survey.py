@@ -54,6 +54,7 @@ def survey(
     include: Sequence[str] = (),
     ignore: Sequence[str] = (),
     gitignore: bool = False,
+    images: bool = False,
     cache: Path | None = None,
     refresh: bool = False,
     progress: Progress = SILENT,
@@ -74,6 +75,7 @@ def survey(
         include=include,
         ignore=ignore,
         gitignore=gitignore,
+        images=images,
         cache=cache,
         refresh=refresh,
         progress=progress,
@@ -160,6 +162,7 @@ class CorpusInputs:
             include=config.include,
             ignore=config.exclude,
             gitignore=config.gitignore,
+            images=config.ocr == "tesseract",
             progress=progress,
         )
         return cls(found, evaluation, Forgotten.beside(out))

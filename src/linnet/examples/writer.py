@@ -29,6 +29,7 @@ from linnet.respond.conversation import Conversation, conversation
 from linnet.respond.engine import EngineResponder
 from linnet.respond.language_model import open_model, require_writer
 from linnet.respond.responder import run
+from linnet.respond.transport import sent_away
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact
@@ -250,6 +251,8 @@ def open_writer(
         return
     identity = made_from if isinstance(made_from, str) else made_from.content
     if is_address(config.model):
+        if (said := sent_away(config.model, "passages of your documents")) is not None:
+            progress.warn(said)
         key = read_key(variable=config.model_key or None)
         remote = RemoteResponder(config.model, config.model_name, key=key)
         yield Writer(remote, identity, file=file, progress=progress)

@@ -208,7 +208,10 @@ CREATE TABLE drops (
     number INTEGER PRIMARY KEY, at REAL NOT NULL, entries INTEGER NOT NULL
 );
 """
-CONTENTS = Contents("log of calls", 0x4C6E744C, 1, _TABLES)  # "LntL"
+_CURRENCIES = "CREATE TABLE currencies (at REAL NOT NULL, currency TEXT NOT NULL)"
+CONTENTS = Contents(  # "LntL"
+    "log of calls", 0x4C6E744C, 1, _TABLES, added=(("currencies", _CURRENCIES),)
+)
 _COLUMNS = tuple(column.name for column in fields(Entry))
 _INSERT = (
     f"INSERT INTO calls ({', '.join(_COLUMNS[1:])}) VALUES ({', '.join('?' * len(_COLUMNS[1:]))})"
@@ -220,6 +223,14 @@ class _Verdict:
     id: str
     key: str
     good: bool
+
+
+@dataclass(frozen=True)
+class _Currency:
+    name: str
+
+
+_Item: TypeAlias = Entry | _Verdict | _Currency
 
 
 def is_log(file: Path) -> bool:
@@ -288,7 +299,7 @@ class Log:
         self._database = self._open()
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._waiting: deque[tuple[Entry | _Verdict, int]] = deque()
+        self._waiting: deque[tuple[_Item, int]] = deque()
         """With what each takes."""
         self._waiting_bytes = 0
         self._writing = 0
@@ -309,6 +320,17 @@ class Log:
     def judge(self, id: str, key: str | None, *, good: bool) -> None:
         """Have a verdict written to the last call of that id and key. Never waits."""
         self._put(_Verdict(id, key or "", good), 0)
+
+    def note_currency(self, name: str) -> None:
+        """Have it written that costs are in this unit of money from now on. Never waits."""
+        self._put(_Currency(name), 0)
+
+    def currencies(self) -> list[tuple[float, str]]:
+        """The units of money that costs are in, in order, and since when; nothing is known where
+        nobody said. Raises StoreError."""
+        with self._database.reading() as run:
+            rows = run("SELECT at, currency FROM currencies ORDER BY rowid").fetchall()
+        return [(float(at), str(name)) for at, name in rows]
 
     def flush(self, seconds: float = 5.0) -> bool:
         """Wait until what was added is written; whether it is."""
@@ -429,7 +451,7 @@ class Log:
         self._thread = threading.Thread(target=self._work, name="linnet-logging", daemon=True)
         self._thread.start()
 
-    def _put(self, item: Entry | _Verdict, size: int) -> None:
+    def _put(self, item: _Item, size: int) -> None:
         size += _ENTRY_BYTES
         with self._changed:
             is_full = len(self._waiting) + self._writing >= MOST_WAITING
@@ -474,9 +496,9 @@ class Log:
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._closed, timeout=BATCH_SECONDS)
 
-    def _next_batch(self) -> deque[tuple[Entry | _Verdict, int]]:
+    def _next_batch(self) -> deque[tuple[_Item, int]]:
         """What waits, as far as there is space for it at once."""
-        batch: deque[tuple[Entry | _Verdict, int]] = deque()
+        batch: deque[tuple[_Item, int]] = deque()
         size = 0
         while self._waiting and (not batch or size < self._most_bytes // 20):
             batch.append(self._waiting.popleft())
@@ -491,7 +513,7 @@ class Log:
                     return True
             return bool(self._waiting) or not self._closed
 
-    def _write(self, items: Sequence[Entry | _Verdict], unnoted: int) -> _Counted:
+    def _write(self, items: Sequence[_Item], unnoted: int) -> _Counted:
         """Write a batch. Raises LinnetError."""
         if not self._database.is_current:
             self._database.close()
@@ -508,14 +530,14 @@ class Log:
             self._purge()
         return counted
 
-    def _insert(self, items: Sequence[Entry | _Verdict], unnoted: int, counted: _Counted) -> None:
+    def _insert(self, items: Sequence[_Item], unnoted: int, counted: _Counted) -> None:
         with self._database.changing() as run:
             for item in items:
                 self._write_one(run, item, counted)
             if unnoted:
                 run("INSERT INTO drops (at, entries) VALUES (?, ?)", (self._clock(), unnoted))
 
-    def _write_one(self, run: Run, item: Entry | _Verdict, counted: _Counted) -> None:
+    def _write_one(self, run: Run, item: _Item, counted: _Counted) -> None:
         if isinstance(item, _Verdict):
             found = run(
                 "UPDATE calls SET good = ? WHERE number = "
@@ -523,6 +545,12 @@ class Log:
                 (item.good, _clean(item.id), _clean(item.key)),
             )
             counted.unmatched += not found.rowcount
+            return
+        if isinstance(item, _Currency):
+            name = _clean(item.name)
+            last = run("SELECT currency FROM currencies ORDER BY rowid DESC LIMIT 1").fetchone()
+            if last is None or last[0] != name:
+                run("INSERT INTO currencies VALUES (?, ?)", (self._clock(), name))
             return
         try:
             row = _row(item, keeps_contents=self.keeps_contents)

@@ -97,9 +97,12 @@ def report(
 ) -> Report:
     """The report of a period; None: from the first entry on, until now. Raises StoreError.
 
-    ``checked``: see :func:`figures`. ``compared_with``: what the cloud's cost is called.
+    ``checked``: see :func:`figures`. ``currency``: of all costs; otherwise as the log has it.
+    ``compared_with``: what the cloud's cost is called.
     """
     until = time.time() if until is None else until
+    units = _currencies(log, since, until)
+    currency = currency or (units[-1] if units else "")
     promises = {gate.promise for gate in watching.gates.values() if gate.promise is not None}
     found = figures(
         read_calls(log, since, until), since=since, until=until,
@@ -109,8 +112,23 @@ def report(
     watching.look(log)
     drift = tuple(watching.found(until))
     said = [*sentences(found, drift, compared_with=compared_with, zone=zone)]
+    said += _mixed(units)
     said += _misdated(log, max(until, time.time()) + _HOUR)
     return Report(tuple(said), found, drift, compared_with)
+
+
+def _currencies(log: Log, since: float | None, until: float) -> list[str]:
+    """The units of money that costs of a period are in, in order."""
+    noted = log.currencies()
+    ends = [*(at for at, _ in noted), math.inf][1:] if noted else []
+    begin = -math.inf if since is None else since
+    return [name for (at, name), end in zip(noted, ends, strict=True) if at < until and end > begin]
+
+
+def _mixed(units: Sequence[str]) -> Iterator[Sentence]:
+    if len(set(units)) > 1:
+        text = f"Costs were counted in {', then in '.join(units)}: their sums mean nothing."
+        yield Sentence("cost", "bad", text)
 
 
 def _misdated(log: Log, at: float) -> Iterator[Sentence]:

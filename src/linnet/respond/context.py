@@ -14,7 +14,7 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -230,6 +230,8 @@ class Context:
         self._callbacks: dict[object, Callable[[], None]] = {}
         self._reason: LinnetError | None = None
         self._ledgers: dict[Ledger, Budget] = {}
+        self.found: dict[Hashable, object] = {}
+        """What was looked for, by what it was looked for with: shared by all parts of the call."""
 
     @property
     def cancelled(self) -> LinnetError | None:
@@ -285,6 +287,7 @@ class Context:
             remote=self.remote, route=self.route,
         )  # fmt: skip
         own._ledgers = self._ledgers  # limits for a call are for all of its parts together
+        own.found = self.found
         undo = self.on_cancel(lambda: own.cancel(self._reason))
         try:
             yield own

@@ -76,6 +76,8 @@ class RemoteResponder:
         self.address = Address.parse(address)
         self.model = model
         self.abilities = abilities or Abilities(model, 0, self.address.place)
+        place = self.address.place  # as it looks; what is said of it is checked when it is asked
+        self.address = dataclasses.replace(self.address, place=self.abilities.place)
         self._key = key
         self._timeouts = timeouts or Timeouts()
         self._price, self._ledger = price, ledger
@@ -86,7 +88,7 @@ class RemoteResponder:
         self._known_as: tuple[str, ...] = (model,)
         if self.address.scheme == "https":
             trusted()
-        if key and self.address.scheme == "http" and self.address.place == "elsewhere":
+        if key and self.address.scheme == "http" and place == "elsewhere":
             raise ConfigError(f"{address}: a key would be sent unencrypted; use https")
 
     async def respond(self, conversation: Conversation, context: Context) -> Batches:

@@ -87,9 +87,12 @@ class RemoteError(ModelError):
         repeatable: bool = False,
         retry_after: float | None = None,
         parameter: str | None = None,
+        quoted: str = "",
     ) -> None:
+        """``quoted``: what of the message are the other side's own words, at its end."""
         super().__init__(message)
         self.code = code
+        self.quoted = quoted
         self.status = status
         self.repeatable = repeatable
         self.retry_after = retry_after
@@ -100,7 +103,14 @@ class RemoteError(ModelError):
         return RemoteError(
             str(self).replace(secret, "[key]"), code=self.code, status=self.status,
             repeatable=self.repeatable, retry_after=self.retry_after, parameter=self.parameter,
+            quoted=self.quoted.replace(secret, "[key]"),
         )  # fmt: skip
+
+    @property
+    def unquoted(self) -> str:
+        """The message without the other side's own words, which may be those of whoever asked, or
+        have keys in them: for what is logged."""
+        return str(self).replace(self.quoted, "").rstrip(": ") if self.quoted else str(self)
 
 
 @dataclass(frozen=True)
@@ -143,6 +153,25 @@ class Address:
         """What it is called in messages."""
         return f"{self.host}:{self.port}"
 
+    @property
+    def is_public(self) -> bool:
+        """Whether it is a number that is not of this machine or its network. What a name stands
+        for is known only when it is connected to (:func:`is_within`)."""
+        return not is_within(self.host, "network")
+
+
+def sent_away(url: str, what: str) -> str | None:
+    """What to say before anything is sent to an address that no policy is about; None where that is
+    of this machine."""
+    address = Address.parse(url)
+    if address.place == "here":
+        return None
+    where = "in this network" if address.place == "network" else "outside this network"
+    return (
+        f"{address.name} is {where}: {what} are sent there as they are. No policy is about this: "
+        "one of routing.toml is about the models that are named there"
+    )
+
 
 def place_of(host: str) -> Place:
     """Where a host is. A name that says nothing of this is elsewhere, whatever it resolves to."""
@@ -155,6 +184,19 @@ def place_of(host: str) -> Place:
     if address.is_loopback:
         return "here"
     return "network" if address.is_private else "elsewhere"
+
+
+def is_within(number: str, place: Place) -> bool:
+    """Whether what a number stands for is no farther away than a place; no number is."""
+    try:
+        address = ipaddress.ip_address(number.partition("%")[0])
+    except ValueError:
+        return True
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return place == "elsewhere" or address.is_loopback or (
+        place == "network" and not address.is_global
+    )  # fmt: skip
 
 
 def read_key(*, variable: str | None = None, file: Path | None = None) -> str | None:
@@ -237,6 +279,12 @@ class Exchange:
                 f"{where.name}: cannot be reached ({_line(error)}{hint})",
                 code="unreachable", repeatable=isinstance(error, OSError),
             ) from None  # fmt: skip
+        peer = self._writer.get_extra_info("peername")
+        if isinstance(peer, tuple) and not is_within(str(peer[0]), where.place):
+            raise RemoteError(
+                f"{where.name}: is said to run in this network, but {peer[0]} is not of it; "
+                "nothing was sent", code="refused",
+            )  # fmt: skip
         host = f"[{where.host}]" if ":" in where.host else where.host
         lines = [
             f"POST {where.path}{_ENDPOINT} HTTP/1.1",
@@ -336,7 +384,7 @@ class Exchange:
             f"{name} answers with status {status}{': ' * bool(said)}{said}",
             code="refused", status=status, parameter=complaint.parameter,
             repeatable=self._repeatable(status) and complaint.code not in _SPENT,
-            retry_after=self._retry_after(),
+            retry_after=self._retry_after(), quoted=complaint.message,
         )  # fmt: skip
 
     @property
@@ -451,6 +499,7 @@ class Complaint:
         return RemoteError(
             f"{name}: {self.message or 'it tells of an error'}", code="failed", status=status,
             repeatable=(status is None or status in _REPEATABLE) and self.code not in _SPENT,
+            quoted=self.message,
         )  # fmt: skip
 
 

@@ -249,6 +249,12 @@ def check_policy(
                 "http://127.0.0.1, or place = 'network'",
                 f"models.{name}.place", f"models.{name}.address",
             )  # fmt: skip
+        if model.place == "network" and Address.parse(model.address).is_public:
+            raise ContradictionError(
+                f"models.{name} is said to run in this network, but its address is a public one: "
+                "leave place out, or give the address that it has in the network",
+                f"models.{name}.place", f"models.{name}.address",
+            )  # fmt: skip
     for number, rule in enumerate(rules):
         if rule.model not in models:
             continue

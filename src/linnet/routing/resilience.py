@@ -266,7 +266,7 @@ class ResilientResponder:
             if error.status in _ITS_OWN_FAULT:
                 end = self._breaker.succeeded
             else:
-                end = functools.partial(self._breaker.failed, str(error))
+                end = functools.partial(self._breaker.failed, error.unquoted)
         finally:
             late = isinstance(context.cancelled, DeadlineError) and not outcome.given
             if late and self._clock() - began >= SLOW_SECONDS:

@@ -47,6 +47,7 @@ from linnet.respond.pieces import (
 )
 from linnet.respond.prices import money
 from linnet.respond.responder import Abilities, Batches, Responder
+from linnet.respond.transport import RemoteError
 from linnet.routing.policy import Policy, PolicyError
 from linnet.routing.resilience import code_of
 from linnet.routing.router import LOCAL, Route
@@ -69,6 +70,7 @@ NOT_FOR_KEY = (
     "models beyond this machine are not for everyone who may ask: they are for this machine "
     "where no key is needed, and for keys made with --remote"
 )
+_TOO_LONG = "context_length_exceeded"
 _CONTENT = (Text, Reasoning, Refusal, ToolCall, ToolCallDelta, Claim, Citation)
 """What cannot be taken back once it was given out."""
 
@@ -525,7 +527,12 @@ def _cause(error: LinnetError) -> str:
 
 
 def _said(error: LinnetError, is_local: bool) -> str:
-    """Why somebody else answers; of what fails here nothing is told that names files."""
+    """Why somebody else answers, as it is logged: nothing that names files of this machine, and no
+    words of another one's, which may be those of whoever asked."""
     if is_local and not isinstance(error, ConversationError):
         return "the local model failed"
+    if isinstance(error, RemoteError):
+        return error.unquoted
+    if not is_local and error.__class__ is ConversationError and code_of(error) == _TOO_LONG:
+        return "the conversation is too long for the model there"
     return str(error)

@@ -57,6 +57,8 @@ class App:
             else:
                 await self._answer(call, endpoint)
         except ApiError as error:
+            if endpoint is not None and endpoint.streams and error.status != 401:
+                self._service.note_refused(call, error)
             await self._refuse(call, error, endpoint)
         except ClientLeftError:
             call.status = CLIENT_LEFT

@@ -76,6 +76,8 @@ class Call:
         """Of a stream that was begun before its answer."""
         self.ended = False
         """Whether all of the answer was sent."""
+        self.in_log = False
+        """Whether the log of calls has a line of it."""
         self._budget: ByteBudget | None = None
         self._held = 0
         self._lease: Lease | None = None

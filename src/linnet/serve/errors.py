@@ -33,7 +33,8 @@ class ApiError(Exception):
     """An answer that is an error.
 
     ``param``: the part of the request that is at fault. ``code``: a word for programs.
-    ``retry_after``: seconds after which the same request may succeed.
+    ``retry_after``: seconds after which the same request may succeed. ``logged``: what is said of
+    it in logs, where that is less.
     """
 
     def __init__(
@@ -45,10 +46,12 @@ class ApiError(Exception):
         code: str | None = None,
         retry_after: float | None = None,
         allow: str | None = None,
+        logged: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.logged = message if logged is None else logged
         self.param = param
         self.code = code
         self.retry_after = retry_after
@@ -116,7 +119,7 @@ def failed(error: LinnetError) -> ApiError:
         return refused(error)
     message = without_paths(str(error))
     if isinstance(error, RemoteError):
-        return ApiError(502, message, code="remote_error")
+        return ApiError(502, message, code="remote_error", logged=without_paths(error.unquoted))
     if isinstance(error, CancelledCallError):
         return ApiError(504, message, code="timeout")
     if isinstance(error, EngineError):  # it quotes the engine's log

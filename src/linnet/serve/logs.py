@@ -42,7 +42,7 @@ def error_facts(error: ApiError, names: Container[str]) -> dict[str, Any]:
     """
     quotes = error.status in _QUOTING
     facts = {
-        "error": error.kind if quotes else error.message,
+        "error": error.kind if quotes else error.logged,
         "code": error.code,
         "param": _known_part(error.param or "", names),
     }

@@ -93,6 +93,8 @@ class Service:
         self.tool_servers = _tool_servers(config)
         self.log = _log(config)
         """Where a line about each answer goes; None: nowhere."""
+        if self.log is not None and catalog.routing is not None:
+            self.log.note_currency(catalog.routing.settings.currency)
         self.monitoring = Monitoring(self.log, catalog) if self.log is not None else None
         """What that log says."""
         catalog.pool.on_open = self._opened
@@ -273,11 +275,29 @@ class Service:
             del self.running[generation]
             generation.note(say_texts=self.config.log_prompts)
             entry = self._entry(call, generation, asked)
+            call.in_log = True
             self.metrics.answers.count(entry, self.catalog.models)
             if self.log is not None:
                 self.log.add(entry)
             tokens = call.record.tokens
             self.doorkeeper.leave(texts, call.account, tokens=tokens.prompt + tokens.written)
+
+    def note_refused(self, call: Call, error: ApiError) -> None:
+        """Add a line to the log of a call that was refused before an answer was begun. Of who has
+        no key there is none: nobody would know whose it is."""
+        if call.in_log or self.log is None:
+            return
+        from linnet.monitor.log import entry_of
+
+        call.in_log = True
+        now = time.monotonic()
+        model: Served | None = getattr(call, "model", None)  # it may be refused before it is known
+        self.log.add(entry_of(
+            call.record, at=time.time() - (now - call.arrived), seconds=now - call.arrived,
+            key=call.account.key.name if call.account is not None else None,
+            interface=call.path, asked=model.name if model is not None else "",
+            state="held" if error.status in (403, 429) else "failed", code=error.code or error.kind,
+        ))  # fmt: skip
 
     def judge(self, id: str, key: str | None, *, good: bool) -> None:
         """Note what whoever asked says of an answer."""

@@ -11,6 +11,6 @@ from __future__ import annotations
 
 from linnet.data.extract.context import Context, extract
 
-FORMAT = 4  # raised when the same file comes to yield other documents, blocks or places
+FORMAT = 5  # raised when the same file comes to yield other documents, blocks or places
 
 __all__ = ["FORMAT", "Context", "extract"]

@@ -76,7 +76,7 @@ class Context:
         if self.depth >= self.config.max_nesting:
             yield Dropped("nested deeper than max_nesting", name)
             return
-        if reason := kinds.refusal(os.path.basename(name)):
+        if reason := kinds.refusal(os.path.basename(name), images=self.config.ocr == "tesseract"):
             yield Dropped(reason, name)
             return
         inner = dataclasses.replace(self, group=f"{self.group}/{name}", depth=self.depth + 1)

@@ -46,19 +46,22 @@ def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
 
     ``changes``: running headers (lines of headers and footers left out), pages
     without text, damaged pages, slanted text (characters of watermarks left out), errors of
-    fields, pages that OCR had no time for.
+    fields; pages that need OCR, that it had no time for, or that it failed on.
     """
     changes = Counter[str]()
-    text = _text(path, context, changes)
-    if not text and changes["pages without text"]:
-        text = scans.read(path, context, changes)
-        _checked(len(text), context)
+    with scans.Scans(context, changes) as ocr:
+        text = _text(path, context, changes, ocr)
+        if not text and changes["pages without text"]:
+            if context.config.ocr != "docling":
+                raise ocr.refused()
+            text = scans.by_docling(path)
+            _checked(len(text), context)
     if not text.strip():
         raise UnreadableError("damaged pdf" if changes["damaged pages"] else "no text in it")
     yield Extracted(text, context.group, _KIND, changes=+changes)
 
 
-def _text(path: Path, context: Context, changes: Counter[str]) -> str:
+def _text(path: Path, context: Context, changes: Counter[str], ocr: scans.Scans) -> str:
     import pypdfium2
 
     try:
@@ -70,7 +73,7 @@ def _text(path: Path, context: Context, changes: Counter[str]) -> str:
     with document:
         layout, size = Layout("page"), 0
         found: list[tuple[int, Block]] = []  # with its place in the layout
-        for block in _flowing(without_running(_pages(document, changes), changes)):
+        for block in _flowing(without_running(_pages(document, changes, ocr), changes)):
             edited = Edited(block.text)
             changes["errors of fields"] += edited.sub(FIELD_ERROR, "")
             starts = edited.positions.forwards([at for at, _ in block.pages]).tolist()
@@ -112,7 +115,7 @@ def _checked(size: int, context: Context) -> int:
     return size
 
 
-def _pages(document: Any, changes: Counter[str]) -> Iterator[Page]:
+def _pages(document: Any, changes: Counter[str], ocr: scans.Scans) -> Iterator[Page]:
     import pypdfium2
 
     for number in range(len(document)):
@@ -121,14 +124,25 @@ def _pages(document: Any, changes: Counter[str]) -> Iterator[Page]:
         try:
             page = document[number]
             found = read_page(page)
+            letters = sum(len(span.text) for layer in found.layers for span in layer)
+            is_scan = scans.is_scan(page, letters)
             page.close()
+            if is_scan:
+                _add_scan(found, letters, ocr.of_page(document, number))
         except pypdfium2.PdfiumError:
             changes["damaged pages"] += 1
             continue
-        changes["pages without text"] += not found.layers
+        changes["pages without text"] += not (found.layers or found.scanned)
         changes["slanted text"] += found.slanted
         found.number = number + 1
         yield found
+
+
+def _add_scan(page: Page, letters: int, read: list[str]) -> None:
+    """What OCR reads of a page instead of the letters that it has beside its image, unless it reads
+    hardly more than these."""
+    if sum(map(len, read)) > 2 * letters:
+        page.layers, page.scanned = [], read
 
 
 def _flowing(pages: Iterable[Page]) -> Iterator[Block]:
@@ -159,6 +173,7 @@ def _laid_out(page: Page) -> Iterator[list[Block]]:
     usual = leading(parts)
     for rows in parts:
         yield blocks(rows, usual)
+    yield [Block("paragraph", text) for text in page.scanned]
     yield [Block("paragraph", note) for note in page.notes]
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,7 @@ class Page:
     notes: list[str]
     slanted: int = 0
     number: int = 0  # from 1
+    scanned: list[str] = field(default_factory=list)  # paragraphs of its image, by OCR
 
 
 def read_page(page: Any) -> Page:

@@ -43,11 +43,13 @@ class Scan:
     """Hidden files, junk and what patterns leave out: counted but not listed."""
     ignored_examples: dict[str, list[str]] = field(default_factory=dict)
     """By reason: the names of a few of them."""
+    reads_images: bool = False
+    """Whether OCR reads files that are images."""
 
     def add(self, path: str, name: str, group: str, kind: str | None = None) -> None:
         """List a file to be read, or as skipped when its name or nature forbids that."""
         base = os.path.basename(path)
-        if reason := kinds.refusal(base):
+        if reason := kinds.refusal(base, images=self.reads_images):
             self.skip(name, reason)
             return
         try:

@@ -27,7 +27,8 @@ async def every(service: Service, call: Call) -> None:
         return
     seen = service.collections(call)
     data = [_card(service, model, seen) for model in service.catalog.models.values()]
-    await answer_json(call, {"object": "list", "data": data})
+    dashboard = service.monitoring is not None and service.may_monitor(call)
+    await answer_json(call, {"object": "list", "data": data, "linnet": {"dashboard": dashboard}})
 
 
 async def one(service: Service, call: Call) -> None:
@@ -100,7 +101,8 @@ _MODEL = record(
 MODELS = Endpoint(
     "GET", "/v1/models", every, "The models.",
     answer=record(
-        {"object": {"const": "list"}, "data": listed(_MODEL)}, required=("object", "data")
+        {"object": {"const": "list"}, "data": listed(_MODEL), "linnet": {"type": "object"}},
+        required=("object", "data"),
     ),
 )  # fmt: skip
 ONE_MODEL = Endpoint("GET", "/v1/models/{model}", one, "One model.", answer=_MODEL)

@@ -20,7 +20,9 @@ export class Connection {
   async look() {
     let error = null;
     try {
-      this.models = await models();
+      const found = await models();
+      this.models = found.models;
+      byId("show-dashboard").hidden = !found.dashboard;
       this.show("connected");
     } catch (raised) {
       error = raised;

@@ -43,16 +43,16 @@ export const key = {
 };
 
 /**
- * The models: [{id, chat: may it be talked to, context: tokens, or null where unknown, documents: whether it
+ * {models, dashboard: whether the figures of all answers are for this person}. The models: [{id, chat: may it be talked to, context: tokens, or null where unknown, documents: whether it
  * answers from documents, place: here, network or elsewhere, feedback: whether answers can be judged,
  * routes: whether it has others answer}].
  */
 export async function models() {
   const response = await request("v1/models", { signal: AbortSignal.timeout(WAIT_FOR_LIST) });
-  const { data } = await response.json().catch(() => ({}));
+  const { data, linnet } = await response.json().catch(() => ({}));
   if (!Array.isArray(data)) throw new ServerError("failed", "The server's list of models is none.");
   const writing = data.filter(({ linnet }) => !linnet?.embeddings); // the others make vectors, no text
-  return writing.map(({ id, linnet }) => ({
+  const found = writing.map(({ id, linnet }) => ({
     id: String(id),
     chat: linnet?.chat ?? true,
     context: Number.isFinite(linnet?.context) && linnet.context > 0 ? linnet.context : null,
@@ -61,6 +61,7 @@ export async function models() {
     feedback: linnet?.feedback === true,
     routes: Array.isArray(linnet?.routes) && linnet.routes.length > 0,
   }));
+  return { models: found, dashboard: linnet?.dashboard === true };
 }
 
 /**
