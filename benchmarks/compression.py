@@ -105,7 +105,7 @@ def _print_packed(
     bits: Callable[[Transformer], list[float]], names: Sequence[str],
 ) -> None:  # fmt: skip
     """The figures of a directory with whole numbers, as it is read."""
-    from linnet.export.packed import write_packed
+    from linnet.compress.packed import write_packed
     from linnet.model import load_model
 
     figures, seconds, ways, size = [], [], "", 0
@@ -136,7 +136,7 @@ def _packed_config(type: str, *, scale: bool = True) -> Any:
 
 def _print_speeds(options: argparse.Namespace) -> None:
     from linnet.bench.comparison import ask
-    from linnet.export.packed import write_packed
+    from linnet.compress.packed import write_packed
     from linnet.model import load_model
 
     text = options.text if Path(options.text).is_file() else next(Path(options.text).rglob("*.txt"))

@@ -8,9 +8,9 @@ from tiny_models import MakeModel
 from typer.testing import CliRunner
 
 from linnet.cli import app
+from linnet.compress.packed import export_packed
 from linnet.errors import ConfigError
 from linnet.export.config import PackedConfig
-from linnet.export.packed import export_packed
 from linnet.generate import Request, Sampling
 from linnet.generate.engine_kind import Opening
 from linnet.generate.engines import EngineConfig, open_engine

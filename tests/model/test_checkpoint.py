@@ -88,8 +88,8 @@ def test_formats_that_hold_no_plain_numbers_are_named(tmp_path: Path) -> None:
         restore(tmp_path, **{name: weight.to(dtype)})
         with pytest.raises(ModelError, match=f"up_proj.weight' is stored as {called}"):
             load_model(tmp_path)
-    edit(tmp_path / "config.json", quantization_config={"quant_method": "gptq"})
-    with pytest.raises(ModelError, match="weights are quantised"):
+    edit(tmp_path / "config.json", quantization_config={"quant_method": "awq"})
+    with pytest.raises(ModelError, match="quant_method must be compressed-tensors or gptq"):
         load_model(tmp_path)
 
 

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from linnet.compress.packed import write_packed
 from linnet.errors import ConfigError, ModelError
 from linnet.export.config import PackedConfig
-from linnet.export.packed import write_packed
 from linnet.model import ModelConfig, Transformer, load_model, packed, save_checkpoint
 from linnet.model.packed import PackedLinear, pack, packed_layers
 from linnet.model.quantised import (

@@ -61,7 +61,7 @@ def packed(
     Example: linnet export packed model --text notes --out model-int4
     """
     config = from_mapping(PackedConfig, settings, where="command line")
-    from linnet.export.packed import export_packed
+    from linnet.compress.packed import export_packed
     from linnet.output import human_bytes
 
     made = export_packed(model, out, config, progress=terminal_progress())
