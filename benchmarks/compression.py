@@ -4,6 +4,10 @@
 
 TEXT is a file, a folder or a corpus: its first part is what GPTQ is fitted on, the rest is read by
 each file. With --judge each of these texts is read instead. Seconds are of the processor.
+
+Formats are GGUF's, and torch's own: int4:32, int4:64z (z: with zeros), int8:row. With --speed their
+tokens per second are measured instead, of one text and of eight, beside plain numbers, int8 with
+rounded inputs, and llama.cpp's q8_0 and q4_0; TEXT gives the prompts.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import math
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +42,12 @@ def main() -> None:
     parser.add_argument("--judged", type=int, default=20_000, help="tokens to judge by")
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--speed", action="store_true", help="tokens per second instead")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.speed:
+        _print_speeds(options)
+        return
     from linnet.compress.blockwise import make_smaller
     from linnet.compress.importance import measure_importance
     from linnet.export.gguf import planned_format
@@ -70,6 +78,9 @@ def main() -> None:
     for name, figure in zip(judged, bits(model), strict=True):
         print(f"{'f32':8} {'':6} {figure:8.4f} {'':26}  {name}", flush=True)
     for type in options.formats.split(","):
+        if type.startswith("int"):
+            _print_packed(type, options, model, fitted, bits, list(judged))
+            continue
         formats = {name: planned_format(name, shape, type, {}) for name, shape in shapes}
         found, seconds, ways = [], [], ""
         for scale in (False, True):
@@ -87,6 +98,74 @@ def main() -> None:
             print(f"{type:8} {bytes_ / 1e6:6.2f} " + " ".join(f"{each:8.4f}" for each in figures)
                   + f"  {name}", flush=True)  # fmt: skip
         print(f"{'':8} {seconds[0]:.0f} and {seconds[1]:.0f} s; {ways}", flush=True)
+
+
+def _print_packed(
+    type: str, options: argparse.Namespace, model: Transformer, fitted: Sequence[Tensor],
+    bits: Callable[[Transformer], list[float]], names: Sequence[str],
+) -> None:  # fmt: skip
+    """The figures of a directory with whole numbers, as it is read."""
+    from linnet.export.packed import write_packed
+    from linnet.model import load_model
+
+    figures, seconds, ways, size = [], [], "", 0
+    for rows, scale in (((), False), (fitted, False), (fitted, True)):
+        with tempfile.TemporaryDirectory() as directory:
+            path, begun = Path(directory), time.process_time()
+            config = _packed_config(type, scale=scale)
+            made = write_packed(copy.deepcopy(model), options.model, path, config, rows)
+            seconds.append(time.process_time() - begun)
+            figures.append(bits(load_model(path, packed=True)))
+            size = (path / "model.safetensors").stat().st_size
+            counted = Counter(each.way + (" scaled" if each.strength else "") for each in made)
+            ways = ", ".join(f"{count} {way}" for way, count in sorted(counted.items()))
+    for name, plain, by_gptq, scaled in zip(names, *figures, strict=True):
+        print(f"{type:8} {size / 1e6:6.2f} {plain:8.4f} {'':8} {by_gptq:8.4f} {scaled:8.4f}"
+              f"  {name}", flush=True)  # fmt: skip
+    print(f"{'':8} {seconds[1]:.0f} and {seconds[2]:.0f} s; {ways}", flush=True)
+
+
+def _packed_config(type: str, *, scale: bool = True) -> Any:
+    from linnet.export.config import PackedConfig
+
+    kind, _, group = type.partition(":")
+    return PackedConfig(  # what is no such type or group is refused
+        type=kind, group=group.removesuffix("z") or "auto", zero=group.endswith("z"), scale=scale,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def _print_speeds(options: argparse.Namespace) -> None:
+    from linnet.bench.comparison import ask
+    from linnet.export.packed import write_packed
+    from linnet.model import load_model
+
+    text = options.text if Path(options.text).is_file() else next(Path(options.text).rglob("*.txt"))
+    asked = {
+        "texts": [Path(text).read_text("utf-8")[:8000]], "prompt_tokens": 64, "new_tokens": 64,
+        "slots": 8, "repeats": 3, "lookup": "off", "draft": "", "threads": options.threads,
+    }  # fmt: skip
+    print(f"{'':18} {'one':>7} {'eight':>7}  peak MB")
+
+    def measure(name: str, place: Path, engine: str, precision: str) -> None:
+        told = ask(engine, precision, {**asked, "model": str(place)})
+        if isinstance(told, str):
+            print(f"{name:18} {told}", flush=True)
+        else:
+            print(f"{name:18} {told['one']:7.0f} {told['many']:7.0f} "
+                  f"{(told['peak_bytes'] or 0) / 1e6:8.0f}", flush=True)  # fmt: skip
+
+    for precision in ("f32", "bf16", "int8"):
+        measure(f"torch {precision}", options.model, "torch", precision)
+    for type in options.formats.split(","):
+        if not type.startswith("int"):
+            continue
+        with tempfile.TemporaryDirectory() as directory:
+            model = load_model(options.model, dtype=torch.float32)
+            write_packed(model, options.model, Path(directory), _packed_config(type))
+            for precision in ("f32", "bf16"):
+                measure(f"{type} in {precision}", Path(directory), "torch", precision)
+    for precision in ("q8_0", "q4_0"):
+        measure(f"llama.cpp {precision}", options.model, "llama.cpp", precision)
 
 
 def _texts(options: argparse.Namespace) -> tuple[list[Tensor], list[Tensor]]:

@@ -313,7 +313,8 @@ def test_a_mistyped_command_gets_a_suggestion(typed: str, meant: str) -> None:
     "typed",
     [
         "chat nope", "serve nope", "generate nope hello", "evaluate nope", "bench nope",
-        "export gguf nope --out x", "export check nope", "merge nope --out x", "embed nope hello",
+        "export gguf nope --out x", "export check nope", "merge nope --out x",
+        "export packed nope --out x", "embed nope hello",
         "data list nope", "plan nope", "finetune . nope.jsonl --out x",
     ],
 )  # fmt: skip

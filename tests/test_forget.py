@@ -244,7 +244,9 @@ def test_an_index_holds_nothing_of_it_any_more(tmp_path: Path) -> None:
     (place / "summaries").mkdir()
     (place / "summaries" / "1.json").write_text(SECRET)
     said = {"question": "What is it about?", "answer": LETTER[200:300]}
-    (place / "feedback.jsonl").write_text(json.dumps(said) + '\n{"question": "Wages?"}\n')
+    shown = {"question": "And what else?", "prompt": f"Passages: {LETTER[60:160]}"}
+    lines = [said, shown, {"question": "Wages?"}]
+    (place / "feedback.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     with closing(Log(place / "monitor.sqlite", keeps_contents=True, keep_days=0)) as log:
         log.add(Entry(at=1, id="1", question="What is it about?", answer=LETTER[50:150]))
         log.add(Entry(at=2, id="2", cost=5, question="And?", sources=("docs/letter.txt",)))
@@ -258,6 +260,7 @@ def test_an_index_holds_nothing_of_it_any_more(tmp_path: Path) -> None:
         assert reader.reload()
         assert reader.search("quartz xylophone") == []
     assert holding(place, "quartz") == holding(place, "letter.txt") == set()
+    assert not holding(place, "And what else?")
     assert holding(place, "Wages?") == {"feedback.jsonl", "monitor.sqlite"}
     with closing(Log(place / "monitor.sqlite", is_reading=True)) as log:
         found = [(entry.cost, entry.question, entry.sources) for entry in log.read()]

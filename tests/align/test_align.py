@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from linnet.align.objectives import (
     completion_log_probs,
     token_log_probs,
 )
-from linnet.align.preferences import read_judged, read_pairs
+from linnet.align.preferences import Judged, read_judged, read_pairs
 from linnet.align.streams import DivergingBatches, mismatched
 from linnet.align.validation import AlignmentGuard
 from linnet.cli.align import app
@@ -31,6 +33,7 @@ from linnet.finetune.config import ExamplesConfig
 from linnet.finetune.encoding import Example
 from linnet.finetune.forgetting import ForgettingGuard
 from linnet.finetune.packing import make_batch
+from linnet.finetune.row_schema import PromptRow
 from linnet.model import ModelConfig, Transformer, load_model
 from linnet.progress import Progress
 from linnet.tokenizer import TokenizerConfig, load
@@ -210,6 +213,23 @@ def test_a_long_prompt_is_cut_alike_for_both(base: Path) -> None:
     assert encode_units(read_pairs(file), tokenizer, config, too_long="drop", report=dropped) == []
     assert dropped.dropped == {"longer than the context": 1}
     assert "1 of 1 rows left out" in dropped.losses(48)[0]
+
+
+def test_few_rows_are_in_memory_at_a_time(base: Path) -> None:
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    most = 0
+
+    def watched() -> Iterator[Any]:
+        nonlocal most
+        for number in range(600):
+            row = PromptRow(f"a:{number}", f"What is {number}?", " It is 4.")
+            alive.add(row)
+            most = max(most, len(alive))
+            yield Judged(row.source, row, True)
+
+    units = encode_units(watched(), load(base / "model"), ExamplesConfig(template="none"))
+    assert len(units) == 600
+    assert most < 200
 
 
 # --- log-probabilities do not depend on how they are computed ------------------------------------

@@ -1,5 +1,6 @@
 """Compression: formats as llama.cpp reads them, mixtures, and a choice that the questions bear."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -306,6 +307,7 @@ def test_what_is_taken() -> None:
         {"prune": "1.5", "calibration": "notes"},
         {"prune": "half", "calibration": "notes"},
         {"prune_seconds": 60},
+        {"prune_steps": 5},
     ):
         with pytest.raises(ConfigError):
             CompressConfig(**wrong)
@@ -426,10 +428,13 @@ def test_another_choice_measures_nothing_anew(
 
     for name in ("nats", "nats_in", "options_of", "sensitivities", "measure_importance"):
         monkeypatch.setattr(measurements, name, never)
-    low = next(c["loss"]["low"] for c in rows if c["name"] == first)
-    assert taken(keep=f"{100 * low + 1e-3:.4f}%") != first
-    size = next(c["bytes"] for c in rows if c["name"] == "q4_k") / 1000
-    assert taken(size=f"{size:.3f}KB") in ("q4_k", "q4_k gptq")
+
+    assert taken(keep="50%") == first
+    most = next(c["bytes"] for c in rows if c["name"] == "q4_k")
+    fitting = [c for c in rows[1:] if c["bytes"] <= most]
+    best = max(c["loss"]["kept"] for c in fitting)
+    chosen = taken(size=f"{most / 1000:.3f}KB")
+    assert next(c["loss"]["kept"] for c in fitting if c["name"] == chosen) == best
     # Refused: what is there stays as it is, the figures are shown, with the reason.
     file = (out / "model.gguf").read_bytes()
     for changes, message in (
@@ -457,6 +462,34 @@ def test_another_choice_measures_nothing_anew(
         compress(base / "model", source, out, settings(questions=20, size="1KB"))
     known = json.loads((candidates_of(out) / "files" / "whole" / "model.json").read_text())
     assert len(known) == 1  # with other questions the text is another that shows what matters
+
+
+@pytest.mark.slow
+def test_pruned_models_are_candidates_in_the_same_sequence(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates, "LADDER", ("q8_0",))
+    monkeypatch.setattr(candidates, "MIXED_BITS", ())
+    monkeypatch.setattr(candidates, "BY_GPTQ", ())
+    text, out = tmp_path / "text.txt", tmp_path / "small"
+    rows = [json.loads(line) for line in (base / "rows.jsonl").read_text().splitlines()]
+    text.write_text("\n<|endoftext|>\n".join(row["prompt"] + row["completion"] for row in rows * 2))
+    wanted = settings(prune="0.8", prune_steps=3, calibration=str(text), threads=1, keep="5%")
+    compress(base / "model", base / "rows.jsonl", out, wanted)
+    found = {each["name"]: each for each in read_results(out)["candidates"]}
+    assert set(found) == {"model", "q8_0", "80% q8_0"}
+    assert found["80% q8_0"]["bytes"] < 0.9 * found["q8_0"]["bytes"]
+    # The order is that of how far each is from the whole model on text that was held back.
+    assert found["80% q8_0"]["expected"] > found["q8_0"]["expected"]
+    pruned = load_model(candidates_of(out) / "pruned" / "0.8")
+    before = (candidates_of(out) / "pruned" / "0.8" / "model.safetensors").stat().st_mtime_ns
+    assert pruned.config.parameters <= 0.8 * load_model(base / "model").config.parameters
+    compress(base / "model", base / "rows.jsonl", out, dataclasses.replace(wanted, size="1MB"))
+    assert (
+        candidates_of(out) / "pruned" / "0.8" / "model.safetensors"
+    ).stat().st_mtime_ns == before
+    with pytest.raises(ConfigError, match="is not the questions"):
+        compress(base / "model", text, tmp_path / "x", dataclasses.replace(wanted))
 
 
 def test_an_unfit_place_is_refused(base: Path, tmp_path: Path) -> None:

@@ -150,7 +150,9 @@ def test_the_loss_is_what_its_formula_says(
     plain = F.cross_entropy(ours, given.targets[given.loss_mask], reduction="sum")
     assert_same(loss, 0.6 * 4 * apart + 0.4 * plain, one)
     found = loss.metrics["divergence"], loss.metrics["next_token"]
-    assert [float(each.sum) for each in found] == pytest.approx([float(apart), float(plain)])  # type: ignore[union-attr]
+    assert [float(each.sum) for each in found] == pytest.approx(
+        [float(apart.detach()), float(plain.detach())]
+    )  # type: ignore[union-attr]
 
 
 def test_what_the_student_wrote_itself_counts_by_the_teacher_alone() -> None:
@@ -410,6 +412,7 @@ def test_a_fresh_student_learns_and_is_an_ordinary_checkpoint(place: Path, tmp_p
     assert (ours.config.family, ours.config.width, ours.config.depth) == ("llama", 32, 2)
     with torch.no_grad():
         torch.testing.assert_close(theirs(row).logits, ours(row), atol=1e-4, rtol=1e-3)
+    assert "on what a larger model expects of it, its teacher" in (out / "README.md").read_text()
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert {"divergence", "next_token"} <= lines[1].keys()
 
@@ -509,7 +512,8 @@ def test_saving_goes_on_where_it_was_stopped_and_teaches_as_the_teacher_does(
     ("changes", "student", "said"),
     [
         ({}, "other", "the teacher's vocabulary, but .*: --by text"),
-        ({"width": 32}, "student", "--width is for a fresh student. Got 32"),
+        ({"width": 32}, "student", "--width is for a fresh student, but there is .*Got 32"),
+        ({"book": "open"}, "student", "--book is for rows with prompts, but .* is plain text"),
         ({"by": "text"}, None, "expected --student MODEL"),
         ({"save_logits": 4}, "student", "--save-logits makes no student"),
         ({"own_samples": 0.1, "max_tokens": 4}, "student", "own_samples are a share of the 4 rows"),
@@ -540,6 +544,7 @@ def test_what_does_not_go_together_is_named(
         ({"own_samples": 0.5, "teacher_weight": 0.0}, "--teacher-weight 0 leaves it out"),
         ({"save_logits": 4, "steps": 5}, "--steps is for the runs that read saved logits"),
         ({"compile": "yes"}, "distillation is not compiled"),
+        ({"template": "chatml"}, "template must be auto or none"),
     ],
 )
 def test_settings_of_another_way_are_refused_by_name(changes: dict[str, Any], said: str) -> None:

@@ -153,6 +153,19 @@ def test_examples_are_preferences_each_with_its_passage(
     assert [each.desirable for each in judged] == [True, False] * len(pairs)
 
 
+def test_a_corrected_answer_is_preferred_to_the_one_before(
+    place: Path, divided: list[Example]
+) -> None:
+    review = Review(place)
+    mended = next(each for each in divided if each.answerable and each.split == "train")
+    review.decide(review.sitting("me"), mended.id, "mended", answer="It is 9 metres high.")
+    (pair,) = (each for each in pairs_of_examples(place) if each.source.endswith(mended.id))
+    assert isinstance(pair.chosen, PromptRow)
+    assert isinstance(pair.rejected, PromptRow)
+    assert pair.chosen.completion == "It is 9 metres high."
+    assert pair.rejected.completion == mended.answer
+
+
 def test_examples_are_prompts_whose_answers_rewards_know(
     place: Path, divided: list[Example]
 ) -> None:

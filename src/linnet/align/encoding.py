@@ -9,6 +9,7 @@ pair alike, or the row is left out and counted; a completion is never cut.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -137,15 +138,16 @@ def encode_units(
 ) -> list[Unit]:
     """The units of rows, in order. What happens to rows is counted in ``report``.
 
-    Raises DataError, naming the row, for a conversation that the template refuses.
+    The texts of few rows are in memory at a time. Raises DataError, naming the row, for a
+    conversation that the template refuses.
     """
     report = report or UnitsReport()
     whole = dataclasses.replace(config, context=_ANY, train_on="completion")
-    rows = list(rows)
-    parts = [part for row in rows for part in _parts(row)]
-    encoded = iter(encode_rows([_last_turn(part) for part in parts], tokenizer, whole))
+    read, again = itertools.tee(rows)  # the encoder reads a few rows ahead
+    parts = (_last_turn(part) for row in again for part in _parts(row))
+    encoded = encode_rows(parts, tokenizer, whole)
     units = []
-    for row in rows:
+    for row in read:
         completions = []
         for _ in _parts(row):
             _, made = next(encoded)

@@ -11,7 +11,8 @@ Rows are read from the files that fine-tuning reads, in the forms of trl and of 
 
 Examples of ``linnet examples`` are preferences as well, each with its passage before the question:
 of an answerable one its answer is right, and wrong is a refusal or the answer to another question;
-of the others a refusal is right, and wrong is an answer that belongs to another question.
+of the others a refusal is right, and wrong is an answer that belongs to another question. Where a
+person corrected the answer, wrong is what stood there before.
 
 A row that can teach nothing is an error that names it: completions that are equal, prompts that
 differ.
@@ -197,12 +198,14 @@ def pairs_of_examples(
     where it was."""
     file = examples_file(source)
     asked = with_passages(file)
+    before = {each.id: each for each in read_examples(file, split="train", decided=False)}
     answers = [
         (example, prompts.answer_text(example)) for example, _ in asked if example.answerable
     ]
     for example, passage in asked:
         right = prompts.answer_text(example)
-        wrong = _wrong_answer(example, right, answers)
+        wrong = _corrected(before[example.id], example, right)
+        wrong = wrong or _wrong_answer(example, right, answers)
         if wrong is None:
             left_out()
             continue
@@ -237,6 +240,12 @@ def with_passages(file: Path, *, split: Split = "train") -> list[tuple[Example, 
         )
     found = contexts(corpus, examples)
     return [(example, found[example.id].text) for example in examples if example.id in found]
+
+
+def _corrected(before: Example, example: Example, right: str) -> str | None:
+    """The answer that a person replaced; None where it was not, or with the question."""
+    was = prompts.answer_text(before)
+    return was if was != right and before.question == example.question else None
 
 
 def _wrong_answer(

@@ -53,9 +53,6 @@ _ABOVE, _NEAR = 0.6, 0.3
 _INFLECTED = ((0.7, 0.8), (0.6, 0.5))
 """What another form of a word counts, by the share of its letters that it begins with."""
 
-_BY_CUE = ("frequency",)
-"""Kinds of answers that have other words than the questions for them."""
-
 _SHORTEST, _ENDING = 5, 4
 _NEXT = 0.8
 """The share of the best score from which on another sentence answers as well."""
@@ -217,8 +214,8 @@ def scored(question: Question, passages: Sequence[Found]) -> list[Scored]:
     weights = {term: math.log1p((len(read) + 1) / (_having(term, frequency) + 0.5))
                for term in asked}  # fmt: skip
     total = sum(weights.values())
-    by_cue = kind in _BY_CUE or (
-        language is not None and language.asks_manner.search(core) is not None
+    by_cue = language is not None and (
+        _is_by_cue(kind, language) or language.asks_manner.search(core) is not None
     )
     found = []
     for text in read:
@@ -247,10 +244,15 @@ def scored(question: Question, passages: Sequence[Found]) -> list[Scored]:
     return _by_values(found, question, kind)
 
 
+def _is_by_cue(kind: Expected, language: Language) -> bool:
+    """Whether an answer is known by words of its own, which the language has to have."""
+    return kind == "frequency" and language.counted is not None
+
+
 def _only_ask(core: str, kind: Expected, language: Language | None) -> frozenset[str]:
     """The terms that only say what kind of thing is asked for, of a kind that is known by other
     words: "how many people are affected by" is answered by "1 in 10,000 newborns"."""
-    if language is None or kind not in _BY_CUE:
+    if language is None or not _is_by_cue(kind, language):
         return frozenset()
     form = next(form for own, form in language.expects if own == kind)
     return frozenset(

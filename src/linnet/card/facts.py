@@ -24,7 +24,7 @@ from linnet.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-Method = Literal["scratch", "full", "lora", "merged"]
+Method = Literal["scratch", "distilled", "full", "lora", "merged"]
 
 PLAIN = re.compile(r"[A-Za-z0-9][\w .+/:@-]{0,150}", re.ASCII)
 _PIN = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)@(?P<revision>[0-9a-f]{40})", re.ASCII)
@@ -46,6 +46,7 @@ _ROLES = (
     "sources",
     "validation",
     "replay",
+    "teacher",
 )
 # Settings whose text is one of a few words of ours; others could hold a name from this machine.
 _WORDS = (
@@ -196,7 +197,9 @@ def _method(kind: str, inputs: artifact.Inputs, config: Mapping[str, Any]) -> Me
         return "lora"
     if "adapter" in inputs:
         return "merged"
-    return "full" if "base" in inputs else "scratch"
+    if "base" in inputs:
+        return "full"
+    return "distilled" if "teacher" in inputs else "scratch"
 
 
 def _is(found: Artifact) -> bool:

@@ -21,9 +21,12 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 @configured(CompressConfig)
 def compress(
     model: Annotated[str, typer.Argument(help="A model directory, or a hub name: org/name.")],
-    questions: Annotated[
+    source: Annotated[  # 'questions' is a setting: how many
         Path,
-        typer.Argument(help="What 'linnet examples' made, or rows of prompts and completions."),
+        typer.Argument(
+            metavar="QUESTIONS",
+            help="What 'linnet examples' made, or rows of prompts and completions.",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Directory for the file and the figures.")],
     as_json: Annotated[
@@ -47,7 +50,7 @@ def compress(
 
     refusal = None
     try:
-        place = compress_model(model, questions, out, config, progress=terminal_progress()).path
+        place = compress_model(model, source, out, config, progress=terminal_progress()).path
     except NoCandidateError as error:
         place, refusal = error.directory, error
     found = read_results(place)

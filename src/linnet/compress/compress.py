@@ -264,8 +264,9 @@ class _Run:
         """
         config, text = self.config, self.config.calibration
         settings = PruneConfig(
-            keep=share, seconds=config.prune_seconds, seed=config.seed, threads=config.threads
-        )
+            keep=share, seconds=config.prune_seconds, steps=config.prune_steps, seed=config.seed,
+            threads=config.threads,
+        )  # fmt: skip
         made = prune_model(
             self.whole.path, text, self.folder / PRUNED / f"{share:g}", settings,
             progress=self.progress,

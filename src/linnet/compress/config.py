@@ -36,6 +36,12 @@ class CompressConfig(Config):
     prune_seconds: float = option(
         600.0, "Seconds to distil each of them.", group="Pruning", above=0, most=1e9
     )
+    prune_steps: int = option(
+        0,
+        "Updates to distil each of them; 0: as many as fit into --prune-seconds.",
+        group="Pruning",
+        least=0,
+    )
     questions: int = option(200, "Questions to judge by, at most.", group="Measuring", least=1)
     confidence: float = option(
         0.95, "How sure it must be that the quality is kept.", group="Measuring", above=0.5, below=1
@@ -77,8 +83,10 @@ class CompressConfig(Config):
                 "--prune needs --calibration: a text to distil on that is not the questions, which "
                 "what is judged by them must not learn"
             )
-        if self.prune_seconds != type(self).prune_seconds and not self.prune:
-            raise ConfigError("--prune-seconds is for --prune, which is not given")
+        if not self.prune:
+            for name in ("prune_seconds", "prune_steps"):
+                if getattr(self, name) != getattr(type(self), name):
+                    raise ConfigError(f"{name} is for --prune, which is not given")
 
     @property
     def kept(self) -> float:

@@ -119,9 +119,14 @@ class DistilConfig(DistillationConfig, ExamplesConfig):
         super().__post_init__()
         others = {"logits": _OF_TEXT, "text": _OF_LOGITS}[self.by]
         for name in others:
-            self._refuse(name, f"is not for --by {self.by}")
+            self.refuse(name, f"is not for --by {self.by}")
+        if self.by == "logits" and self.template == "chatml":
+            raise ConfigError(
+                "template must be auto or none: a student has its teacher's tokens. Got chatml, "
+                "which may add some"
+            )
         if self.by == "logits" and not self.own_samples:
-            self._refuse("max_tokens", "is for --own-samples and --by text")
+            self.refuse("max_tokens", "is for --own-samples and --by text")
         if self.own_samples and not self.teacher_weight:
             raise ContradictionError(
                 "own samples are graded by the teacher alone, and --teacher-weight 0 leaves it out",
@@ -130,10 +135,10 @@ class DistilConfig(DistillationConfig, ExamplesConfig):
         if self.save_logits:
             for name in ("teacher_weight", "mixing", "own_samples", "width", "depth", "steps",
                          "seconds", "lr"):  # fmt: skip
-                self._refuse(name, "is for the runs that read saved logits, not for saving them")
+                self.refuse(name, "is for the runs that read saved logits, not for saving them")
 
-    def _refuse(self, name: str, why: str) -> None:
-        """Raise ContradictionError where a setting is given that is of no use."""
+    def refuse(self, name: str, why: str) -> None:
+        """Raise ContradictionError where a setting is given that is of no use, and why."""
         default = next(field.default for field in dataclasses.fields(self) if field.name == name)
         value = getattr(self, name)
         if value != default:

@@ -112,10 +112,9 @@ def load_teacher(path: Path, machine: Machine) -> Transformer:
     return model.requires_grad_(False)
 
 
-def live_teacher(model: Transformer, rows: int) -> LiveTeacher:
-    """A teacher for a student of so many rows; either may have more than there are tokens."""
-    common = min(model.config.vocab_size, rows)
-    kept = None if common == model.config.vocab_size else torch.arange(common)
+def live_teacher(model: Transformer, tokens: int) -> LiveTeacher:
+    """A teacher of so many tokens; behind them its tables may have rows of none."""
+    kept = torch.arange(tokens) if tokens < model.config.vocab_size else None
     return LiveTeacher(model, kept)
 
 

@@ -47,10 +47,10 @@ from linnet.compress.students import (
     optimizers_for,
     require_same_tokens,
 )
-from linnet.compress.teachers import LiveTeacher
 from linnet.compress.written_texts import ROWS, prompts_of_rows, prompts_of_texts, write_texts
 from linnet.config import to_mapping
 from linnet.errors import ConfigError, ContradictionError
+from linnet.evaluate.held_out import even_sample
 from linnet.finetune.base import find_base
 from linnet.finetune.config import FinetuneConfig
 from linnet.finetune.finetune import finetune
@@ -82,6 +82,8 @@ _OF_RUNS = ("teacher_weight", "mixing", "own_samples", "width", "depth", "steps"
             "batch_tokens", "weight_decay", "clip", "schedule", "warmup", "decay",
             "validation_interval", "patience", "max_tokens")  # fmt: skip
 
+_OF_ROWS = ("validation", "held_out", "columns", "book", "train_on", "too_long", "template")
+
 
 def distil_model(
     teacher: Path | str,
@@ -104,7 +106,7 @@ def distil_model(
     config, out = config or DistilConfig(), Path(out)
     found = find_base(teacher, "distil", progress=progress)
     theirs = None if student is None else find_base(student, "distil", progress=progress)
-    _require_meant(config, theirs)
+    _require_meant(config, theirs, data)
     inputs = inputs_of(found, theirs, data, config, progress)
     if config.by == "text":
         assert theirs is not None
@@ -158,14 +160,14 @@ def tuning_config(config: DistilConfig, data: Path | str) -> FinetuneConfig:
     return FinetuneConfig(**{**given, "method": "full"})
 
 
-def _require_meant(config: DistilConfig, student: Located | None) -> None:
+def _require_meant(config: DistilConfig, student: Located | None, data: Path | str) -> None:
     """Raise ContradictionError for what does not go together."""
-    for name in ("width", "depth"):
-        if student is not None and getattr(config, name):
-            raise ContradictionError(
-                f"--{name} is for a fresh student. Got {getattr(config, name)}, and the student "
-                f"{student.path}", name,
-            )  # fmt: skip
+    if student is not None:
+        for name in ("width", "depth"):
+            config.refuse(name, f"is for a fresh student, but there is {student.path}")
+    if not is_rows(data):
+        for name in _OF_ROWS:
+            config.refuse(name, f"is for rows with prompts, but {data} is plain text")
     if config.by == "text" and student is None:
         raise ConfigError(
             "expected --student MODEL: texts are for a student of another vocabulary, and a fresh "
@@ -274,7 +276,8 @@ class _Lesson:
         if not self.config.teacher_weight:
             return None, {}
         model = load_teacher(self.teacher.path, machine)
-        return live_teacher(model, self.shape.vocab_size), teacher_figures(model, validator)
+        shared = min(self.shape.vocab_size, self.tokenizer.vocab_size)
+        return live_teacher(model, shared), teacher_figures(model, validator)
 
     def _stream(self, model: Transformer, rows: Rows) -> Passes:
         config = self.config
@@ -356,7 +359,7 @@ def _saved(
         rows = Rows.of(own, context=shape.context)
         with interruptible() as interrupt, runtime.threads(machine.runtime.threads):
             model = load_teacher(teacher.path, machine)
-            live = LiveTeacher(model)
+            live = live_teacher(model, tokenizer.vocab_size)
             saved_logits.save_sources(draft.path, teacher.path, examples, held_out)
             figures = saved_logits.save_logits(
                 live, examples, draft.path, k=config.save_logits, temperature=config.temperature,
@@ -368,8 +371,7 @@ def _saved(
                 tokens=held_out_tokens(config),
             )  # fmt: skip
             draft.stats.update(teacher_figures(model, validator))
-        reading = ("context", "tokens", "train_on", "template", "too_long", "columns", "held_out",
-                   "seed")  # fmt: skip
+        reading = ("context", "tokens", "train_on", "template", "too_long", "columns", "held_out")
         draft.stats.update(
             {
                 "vocabulary": live.tokens,
@@ -440,6 +442,13 @@ def _prompts(
     if is_rows(data):
         rows = open_source(data).rows("train", config.column_names(), book=config.book)
         chat = config.template != "none" and tokenizer.chat_template is not None
-        return prompts_of_rows(rows, tokenizer, chat=chat)
+        prompts = prompts_of_rows(rows, tokenizer, chat=chat)
+        some = even_sample(prompts, size=lambda each: len(each.tokens), limit=config.tokens).items
+        if len(some) < len(prompts):
+            progress.warn(
+                f"{len(prompts) - len(some):,} of {len(prompts):,} prompts left out: more than the "
+                f"{config.tokens:,} tokens of --tokens"
+            )
+        return some
     found, _ = read_examples_of(data, tokenizer, own, progress)
     return prompts_of_texts(found, tokenizer, seed=config.seed)

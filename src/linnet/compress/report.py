@@ -102,28 +102,45 @@ def draw(found: Compression) -> Any:
     )  # fmt: skip
     # Those that lose much would press the others into a line.
     floor = 100 * (1 - _SHOWN * (1 - found.config.kept))
-    lowest = min(100 * loss.low for _, loss in shown)
-    if lowest < floor:
-        inside = [100 * loss.low for _, loss in shown if 100 * loss.kept >= floor]
-        bottom = min([floor, *inside])
-        axes.set_ylim(bottom=bottom - 0.15 * (100 - bottom))
-    for each, loss in shown:
-        y = max(100 * loss.kept, axes.get_ylim()[0])
-        is_below = y > 100 * loss.kept
-        if each.name != name and not is_below and each not in front:
-            continue  # the table names them
-        axes.annotate(
-            f"{each.name} {loss.kept:.1%} \u2193" if is_below else each.name,
-            (each.bytes / 1e6, y), textcoords="offset points",
-            xytext=(3, 3) if is_below else (5, -10), rotation=90 if is_below else 0, fontsize=8,
-            va="bottom" if is_below else "baseline", clip_on=False,
-            color=colours[True] if each.name == name else INK,
-            fontweight="bold" if each.name == name else "normal",
-        )  # fmt: skip
+    inside = [100 * loss.low for _, loss in shown if 100 * loss.kept >= floor]
+    bottom = min([floor, *inside]) if min(100 * loss.kept for _, loss in shown) < floor else None
+    if bottom is not None:
+        top = max(100 * loss.high for _, loss in shown)
+        axes.set_ylim(bottom - 0.1 * (top - bottom), top + 0.05 * (top - bottom))
     axes.axhline(100 * found.config.kept, color=VALIDATION, linewidth=1, linestyle="--")
+    axes.annotate(
+        f"{found.config.keep} to keep", (1, 100 * found.config.kept),
+        xycoords=("axes fraction", "data"), textcoords="offset points", xytext=(0, 3), fontsize=8,
+        color=VALIDATION, ha="right",
+    )  # fmt: skip
+    _name(axes, [each for each, _ in shown], front, name)
     style_axes(axes, "likelihood of right answers that is kept, % for each token")
     axes.set_xlabel("size of the file, MB", color=INK)
     return figure
+
+
+def _name(axes: Any, shown: Sequence[Candidate], front: Sequence[Candidate], chosen: str) -> None:
+    """Names beside points: that of what was taken, those of the front as far as none is in the way,
+    and at the lower edge those of what is further below."""
+    least = axes.get_ylim()[0]
+    taken: list[tuple[float, float]] = []
+    for each in sorted(shown, key=lambda each: (each.name != chosen, -each.bytes)):
+        kept = 100 * each.loss.kept if each.loss else 0.0
+        is_chosen, is_below = each.name == chosen, kept < least
+        if not (is_chosen or is_below or each in front):
+            continue  # the table has them all
+        x, y = axes.transData.transform((each.bytes / 1e6, max(kept, least)))
+        scale = axes.figure.dpi / 72
+        wide, high = (9, 90) if is_below else (6.0 * len(each.name), 11)
+        if any(abs(x - a) < wide * scale and abs(y - b) < high * scale for a, b in taken):
+            continue
+        taken.append((x, y))
+        axes.annotate(
+            f"{each.name} {kept:.1f}% \u2193" if is_below else each.name,
+            (each.bytes / 1e6, max(kept, least)), textcoords="offset points",
+            xytext=(-3, 4) if is_below else (6, -11), rotation=90 if is_below else 0, fontsize=8,
+            color=VALIDATION if is_chosen else INK, fontweight="bold" if is_chosen else "normal",
+        )  # fmt: skip
 
 
 def read_results(directory: Path) -> dict[str, Any]:

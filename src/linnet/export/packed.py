@@ -15,20 +15,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from linnet import artifact, hub
+from linnet import artifact
 from linnet.card import CARD, write_card
 from linnet.compress.blockwise import Choice, GroupFormat, make_smaller
 from linnet.config import to_mapping
 from linnet.errors import ConfigError, DataError, ModelError
 from linnet.export.config import PackedConfig
-from linnet.finetune.base import base_input, data_inputs
+from linnet.finetune.base import base_input, data_inputs, find_base
 from linnet.finetune.config import ExamplesConfig
 from linnet.finetune.replay import general_text
 from linnet.model import load_model
-from linnet.model.adapter import is_adapter
 from linnet.model.checkpoint import save_checkpoint
 from linnet.model.families import family
-from linnet.model.quantised import COMPRESSED_TENSORS, Codes, Scheme, require_plain
+from linnet.model.quantised import COMPRESSED_TENSORS, Codes, Scheme
 from linnet.progress import SILENT, Progress
 from linnet.runtime import torch_dtype
 from linnet.tokenizer import load as load_tokenizer
@@ -55,12 +54,7 @@ def export_packed(
     ModelError for a family whose matrices others could not read so; DataError for no text.
     """
     config, out = config or PackedConfig(), Path(out)
-    found = hub.find(model, progress=progress)
-    if is_adapter(found.path):
-        raise ConfigError(
-            f"{found.path} is an adapter; merge it first (linnet merge), and export what comes out"
-        )
-    require_plain(found.path, "export the model that it was made from")
+    found = find_base(model, "export", plain=True, progress=progress)
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),
         **(data_inputs([], "", config.text, progress=progress) if config.text else {}),

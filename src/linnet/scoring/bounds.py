@@ -140,9 +140,16 @@ def sequence(
         count = int(answered.sum())
         # As many more mistakes as chance may bring: a few questions without one prove little.
         share = (int((answered & ~right).sum()) + 0.5) / (count + 1)
-        expected = math.floor(trials * count / len(scores))
+        coverage = count / len(scores)
+        expected = math.floor(trials * coverage)
         tail = binomial_tail(math.ceil(share * expected), expected, rate)
-        hopes.append((_power(share, expected, rate, confidence), -tail))
+        # How many will be answered is up to chance, too, and a few too few prove nothing.
+        spread = math.sqrt(trials * coverage * (1 - coverage))
+        powers = (
+            _power(share, max(round(trials * coverage + off * spread), 0), rate, confidence)
+            for off in (-1.5, -0.75, 0, 0.75, 1.5)
+        )
+        hopes.append((sum(powers), -tail))
     best = hopes.index(max(hopes))
     return levels[best:]
 
