@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import regex
 
@@ -525,6 +526,24 @@ def test_fingerprints_are_kept_and_made_again_where_they_do_not_fit(
     assert read == [1, 1, 1]
     next(keep.rglob("here.grams.npy")).write_bytes(b"broken")
     assert opened(**LOCAL)
+
+
+@pytest.mark.parametrize(("platform", "mapped"), [("linux", True), ("win32", False)])
+def test_fingerprints_that_are_kept_are_mapped_where_they_can_be_replaced_then(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, mapped: bool
+) -> None:
+    def opened() -> Policy:
+        own = Policy(from_mapping(PolicyConfig, {**OPEN, **LOCAL}, where="test"), keep=tmp_path)
+        own.protect(Index.open(made))
+        return own
+
+    opened().close()
+    monkeypatch.setattr("linnet.routing.protected.sys.platform", platform)
+    again = opened()
+    (index_,) = again.protected._indexes.values()
+    assert isinstance(index_._layers["here"][0].grams, np.memmap) == mapped
+    assert "document that stays" in held(again, asked(SECRET))
+    again.close()
 
 
 def test_patterns_that_no_document_falls_under_are_told(made: Path) -> None:

@@ -14,6 +14,7 @@ import fnmatch
 import glob
 import hashlib
 import shutil
+import sys
 import threading
 import time
 import unicodedata
@@ -329,7 +330,11 @@ class ProtectedIndex:
             found: dict[Place, list[Fingerprints]] = {}
             for farthest in _STAYING:
                 grams, counts, begins, lengths, wholes = (
-                    np.load(self._keep / f"{farthest}.{name}.npy", mode, allow_pickle=False)
+                    np.load(
+                        self._keep / f"{farthest}.{name}.npy",
+                        mode if _may_map() else None,
+                        allow_pickle=False,
+                    )
                     for name, mode in _ARRAYS.items()
                 )
                 if len(grams) != len(counts) or not len(begins) == len(lengths) == len(wholes):
@@ -366,6 +371,11 @@ _ARRAYS: Mapping[str, Literal["r"] | None] = {
     "grams": "r", "counts": "r", "begins": None, "lengths": None, "wholes": None,
 }  # fmt: skip
 """What is kept of fingerprints, and how it is opened: what is large through the memory map."""
+
+
+def _may_map() -> bool:
+    """Whether files that are mapped can be replaced, as they are when documents change."""
+    return sys.platform != "win32"
 
 
 class Protected:
