@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 _HALVINGS = 60
+_AS_SURE = 0.95  # of the best chance
 
 
 def binomial_tail(errors: int, trials: int, rate: float) -> float:
@@ -126,8 +127,8 @@ def sequence(
 ) -> list[float]:
     """Thresholds to test one after the other, chosen on questions apart from the trials.
 
-    The first is the one most likely to pass with so many ``trials``, or the one nearest to that
-    where none can; those after it answer more and more.
+    The first is the one that answers most of those that are about as likely as any to pass with so
+    many ``trials``, or the one nearest to passing where none can; those after it answer more.
     """
     if not len(scores) or not trials:
         return []
@@ -150,8 +151,11 @@ def sequence(
             for off in (-1.5, -0.75, 0, 0.75, 1.5)
         )
         hopes.append((sum(powers), -tail))
-    best = hopes.index(max(hopes))
-    return levels[best:]
+    best = max(hopes)
+    if best[0] <= 0:
+        return levels[hopes.index(best) :]
+    # Of those that pass about as surely the one that answers most: a test less that may end it.
+    return levels[max(n for n, hope in enumerate(hopes) if hope[0] >= _AS_SURE * best[0]) :]
 
 
 def _power(share: float, trials: int, rate: float, confidence: float) -> float:
