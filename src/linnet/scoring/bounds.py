@@ -14,6 +14,7 @@ Trials must be independent, and like those that the promise is for.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -160,10 +161,20 @@ def sequence(
 
 def _power(share: float, trials: int, rate: float, confidence: float) -> float:
     """The chance that a threshold passes if this share of its answers is wrong."""
-    allowed = -1
-    while allowed < trials and binomial_tail(allowed + 1, trials, rate) <= 1 - confidence:
-        allowed += 1
-    return binomial_tail(allowed, trials, share)
+    return binomial_tail(_allowed(trials, rate, confidence), trials, share)
+
+
+@functools.lru_cache(4096)
+def _allowed(trials: int, rate: float, confidence: float) -> int:
+    """The most errors with which so many trials pass; -1 where not even none does."""
+    few, many = -1, trials
+    while many - few > 1:
+        middle = (few + many) // 2
+        if binomial_tail(middle, trials, rate) <= 1 - confidence:
+            few = middle
+        else:
+            many = middle
+    return few
 
 
 def _root(value: Callable[[float], float]) -> float:
