@@ -7,8 +7,9 @@ model. The model is tuned (``finetune``) on questions that stand once behind the
 behind one of another document that shares their rare words, where a refusal is right. It then goes
 on with rows that are harder to tell, as the other passage is of the same document, in three ways:
 more tuning, DPO (the wrong answer is another sentence of the passage, or to half of the answerable
-questions a refusal; ``dpo-answers``: never a refusal), and GRPO (rewards ``refuses``, ``overlap``, ``ends``, and whether what it says stands in the passage letter
-for letter). All are asked about held-out documents, of both sorts or of one, greedily:
+questions a refusal; ``dpo-answers``: never a refusal), and GRPO (rewards ``refuses``, ``overlap``,
+``ends``, and whether what it says stands in the passage letter for letter). All are asked about
+held-out documents, with passages of one sort or the other, greedily:
 
 * refused where the passage does not say, and where it does,
 * token F1 of answers with the right sentence, a refusal counting 0,
