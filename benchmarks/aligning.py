@@ -6,9 +6,10 @@ The answers of MedQuAD are the documents, one for each focus; examples are made 
 model. The model is tuned (``finetune``) on questions that stand once behind their passage and once
 behind one of another document that shares their rare words, where a refusal is right. It then goes
 on with rows that are harder to tell, as the other passage is of the same document, in three ways:
-more tuning, DPO (the wrong answer is a refusal, or what a sentence of the passage says), and GRPO
-(rewards ``refuses``, ``overlap``, ``ends``, and whether what it says stands in the passage letter
-for letter). All are asked about held-out documents, of both sorts or of one, greedily:
+more tuning, DPO (the wrong answer is another sentence of the passage, or to half of the answerable
+questions a refusal; ``dpo-answers``: never a refusal), and GRPO (rewards ``refuses``, ``overlap``,
+``ends``, and whether what it says stands in the passage letter for letter). All are asked about
+held-out documents, with passages of one sort or the other, greedily:
 
 * refused where the passage does not say, and where it does,
 * token F1 of answers with the right sentence, a refusal counting 0,
@@ -111,15 +112,19 @@ def write_rows(found: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, Pa
     """The same rows in the three forms."""
     folder.mkdir(exist_ok=True)
     draw = random.Random(7)
-    forms: dict[str, list[dict[str, Any]]] = {"tuning": [], "pairs": [], "prompts": []}
+    names = ("tuning", "pairs", "answers", "prompts")
+    forms: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for row in found:
         prompt = question_text(row["question"], row["passage"])
         wrong = sentence_like(row["question"], row["passage"], row["answer"])
+        pair = {"prompt": prompt, "chosen": row["answer"]}
+        if wrong is not None:
+            forms["answers"].append({**pair, "rejected": wrong})
         if row["answerable"] and (wrong is None or draw.random() < 0.5):
             wrong = REFUSALS["en"]
         forms["tuning"].append({"prompt": prompt, "completion": row["answer"]})
         if wrong is not None:
-            forms["pairs"].append({"prompt": prompt, "chosen": row["answer"], "rejected": wrong})
+            forms["pairs"].append({**pair, "rejected": wrong})
         known = {name: row[name] for name in ("passage", "answer", "answerable")}
         forms["prompts"].append({"prompt": prompt, **known})
     files = {}
@@ -253,9 +258,8 @@ def main() -> None:
             data = first["tuning"] if way == "tuned" else files["tuning"]
             ran = finetune(base, [data], work / way, config)
         elif way.startswith("dpo"):
-            loss = way.partition("-")[2] or "sigmoid"
-            ran = align(base, files["pairs"], work / way,
-                        AlignConfig(batch=options.batch // 2, loss=loss, **aligning))  # fmt: skip
+            data = files[way.partition("-")[2] or "pairs"]
+            ran = align(base, data, work / way, AlignConfig(batch=options.batch // 2, **aligning))
         else:
             ran = align(base, files["prompts"], work / way, AlignConfig(**grpo))
         stats = artifact.read(ran.path).stats
