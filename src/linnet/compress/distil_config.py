@@ -28,6 +28,12 @@ class DistillationConfig(RunConfig):
     tokens: int = option(2_000_000, "Tokens of the text to read, at most.", least=1000)
     batch_tokens: int = option(4096, "Tokens per update.", group="Optimizer", least=1)
     context: int = option(256, "Tokens in a row.", least=8)
+    validation_tokens: int = option(
+        16_384,
+        "Tokens of held-out text per validation, at most.",
+        group="Validation and saving",
+        least=1000,
+    )
     lr: float = option(0.0, "Peak learning rate; 0: by size.", least=0, most=LARGEST_LR)
     teacher_weight: float = option(
         0.9,
@@ -60,6 +66,11 @@ class DistillationConfig(RunConfig):
                 "distillation is not compiled: every batch has texts of other lengths; "
                 "leave --compile out"
             )
+
+    @property
+    def held_out_tokens(self) -> int:
+        """Tokens of text that is kept back: no more than a twentieth of what is read."""
+        return min(self.validation_tokens, max(1000, self.tokens // 20))
 
     def peak_lr(self, parameters: int) -> float:
         """The learning rate for so many parameters, where none was set: twenty times that of a full

@@ -17,7 +17,7 @@ from linnet.finetune.rows import open_source
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact
-    from linnet.compress.distil_config import DistilConfig, DistillationConfig
+    from linnet.compress.distil_config import DistilConfig
     from linnet.finetune.encoding import Example
     from linnet.hub import Located
     from linnet.progress import Progress
@@ -52,16 +52,11 @@ def read_examples_of(
         return chosen, rows.held_out
     text = read_text(
         Path(data), tokenizer, config, tokens=config.tokens,
-        held_out_tokens=held_out_tokens(config), progress=progress,
+        held_out_tokens=config.held_out_tokens, progress=progress,
     )  # fmt: skip
     if not text.replay:
         raise DataError(f"{data}: expected text to learn from. Got none")
     return text.replay, text.held_out
-
-
-def held_out_tokens(config: DistillationConfig) -> int:
-    """Tokens that a student is validated on, at most."""
-    return max(1000, config.tokens // 20)
 
 
 def inputs_of(

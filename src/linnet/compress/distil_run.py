@@ -24,7 +24,6 @@ from linnet.compress import saved_logits
 from linnet.compress.distil_config import DistilConfig
 from linnet.compress.distil_data import (
     contents_of,
-    held_out_tokens,
     inputs_of,
     is_rows,
     read_examples_of,
@@ -236,7 +235,7 @@ class _Lesson:
         model = self._student(machine)
         validator = held_out_loss(
             self.held_out, rows=rows.micro, length=rows.length, device=machine.runtime.device,
-            tokens=held_out_tokens(config),
+            tokens=config.held_out_tokens,
         )  # fmt: skip
         teacher, stats = self._teacher(machine, validator)
         stream = self._stream(model, rows)
@@ -368,7 +367,7 @@ def _saved(
             )  # fmt: skip
             validator = held_out_loss(
                 held_out, rows=rows.micro, length=rows.length, device=machine.runtime.device,
-                tokens=held_out_tokens(config),
+                tokens=config.held_out_tokens,
             )  # fmt: skip
             draft.stats.update(teacher_figures(model, validator))
         reading = ("context", "tokens", "train_on", "template", "too_long", "columns", "held_out")

@@ -171,7 +171,7 @@ def read_text_for(
     examples = ExamplesConfig(context=min(config.context, shape.context), template="none")
     found = read_text(
         Path(text), load_tokenizer(path), examples, tokens=config.tokens,
-        held_out_tokens=max(1000, config.tokens // 20), progress=progress,
+        held_out_tokens=config.held_out_tokens, progress=progress,
     )  # fmt: skip
     tokens = sum(len(example.tokens) for example in found.replay)
     if tokens < LEAST_TOKENS:
