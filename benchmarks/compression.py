@@ -3,7 +3,8 @@
     python benchmarks/compression.py MODEL TEXT [--judge FILE ...] [--formats q4_0,q4_k]
 
 TEXT is a file, a folder or a corpus: its first part is what GPTQ is fitted on, the rest is read by
-each file. With --judge each of these texts is read instead. Seconds are of the processor.
+each file. With --judge each of these texts is read instead. Seconds are of the processor. With
+--no-fit GGUF's formats are rounded only, with and without an importance matrix.
 
 Formats are GGUF's, and torch's own: int4:32, int4:64z (z: with zeros), int8:row. With --speed their
 tokens per second are measured instead, of one text and of eight, beside plain numbers, int8 with
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--judged", type=int, default=20_000, help="tokens to judge by")
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--no-fit", action="store_true", help="no GPTQ")
     parser.add_argument("--speed", action="store_true", help="tokens per second instead")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -83,21 +85,22 @@ def main() -> None:
             continue
         formats = {name: planned_format(name, shape, type, {}) for name, shape in shapes}
         found, seconds, ways = [], [], ""
-        for scale in (False, True):
+        for scale in () if options.no_fit else (False, True):
             begun = time.process_time()
             made = make_smaller(copy.deepcopy(model), fitted, formats, scale=scale)
             seconds.append(time.process_time() - begun)
-            read, bytes_ = _read(options.model, type, {"stored": made.stored}, model)
+            read, _ = _read(options.model, type, {"stored": made.stored}, model)
             found.append(bits(read))
             counted = Counter(each.way + (" scaled" if each.strength else "")
                               for each in made.choices.values())  # fmt: skip
             ways = ", ".join(f"{count} {way}" for way, count in sorted(counted.items()))
-        plain, _ = _read(options.model, type, {}, model)
+        plain, bytes_ = _read(options.model, type, {}, model)
         weighed, _ = _read(options.model, type, {"importance": importance}, model)
         for name, *figures in zip(judged, bits(plain), bits(weighed), *found, strict=True):
             print(f"{type:8} {bytes_ / 1e6:6.2f} " + " ".join(f"{each:8.4f}" for each in figures)
                   + f"  {name}", flush=True)  # fmt: skip
-        print(f"{'':8} {seconds[0]:.0f} and {seconds[1]:.0f} s; {ways}", flush=True)
+        if seconds:
+            print(f"{'':8} {seconds[0]:.0f} and {seconds[1]:.0f} s; {ways}", flush=True)
 
 
 def _print_packed(
