@@ -676,3 +676,8 @@ def test_texts_that_teach_nothing_are_left_out_and_counted(
     assert json.loads((tmp_path / "rows.jsonl").read_text()) == {
         "prompt": "The", "completion": " A hill."
     }  # fmt: skip
+
+
+def test_a_teacher_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="nowhere: expected a model directory, but it does not"):
+        distil_model(tmp_path / "nowhere", tmp_path / "text.txt", tmp_path / "out")

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from linnet import artifact, hub
 from linnet.config import read_json
-from linnet.errors import ConfigError
+from linnet.errors import ConfigError, ModelError
 from linnet.evaluate.held_out import text_files
 from linnet.examples.texts import corpus_of
 from linnet.finetune.row_schema import ChatRow, TextRow
@@ -63,8 +63,11 @@ def find_base(
 ) -> Located:
     """Where a model lies that is to be changed: a directory, or a hub name. ``use``: what is done
     to it, as a verb; ``plain``: its weights must not have been rounded to whole numbers. Raises
-    ConfigError for an adapter, and what :func:`linnet.hub.find` raises."""
+    ConfigError for an adapter, ModelError where there is nothing, and what
+    :func:`linnet.hub.find` raises."""
     found = hub.find(model, progress=progress)
+    if not found.path.is_dir():
+        raise ModelError(f"{found.path}: expected a model directory, but it does not exist")
     if is_adapter(found.path):
         raise ConfigError(
             f"{found.path} is an adapter; merge it first (linnet merge), and {use} what comes out"
