@@ -53,13 +53,14 @@ def test_it_says_who_wrote_an_answer_and_asks_another_once(served: Opened, routi
     assert len(routing.cloud.requests) == before
     page.click("text=Ask a larger model")
     page.click("text=Send it to cloud")
+    # Only when the dialog has closed, which the browser tells the page later, is it asked.
+    page.wait_for_selector(".message.last .page:text-is('2 / 2')")
     served.finished()
     assert served.texts()[-1].startswith("the cloud says so")
     assert last(served, ".who").inner_text() == "cloud"
     summary = last(served, ".wrote summary").inner_text()
     assert summary.startswith("cloud, outside this network · 0.00")
     assert summary.endswith(" EUR")
-    assert page.inner_text(".message.last .page") == "2 / 2"
     assert served.page.locator("text=Ask a larger model").count() == 0
     last(served, ".wrote summary").click()
     assert "Cloud was asked for." in last(served, ".wrote").inner_text()
