@@ -321,3 +321,26 @@ def test_what_rewards_would_read_wrongly_is_refused(known: dict[str, Any], tmp_p
     file.write_text("\n".join(map(json.dumps, (good, good | {"cites": 2}, good | known))))
     with pytest.raises(DataError, match=rf"prompts\.jsonl:3: {next(iter(known))} must be"):
         list(read_prompts(file))
+
+
+def test_prompts_in_the_forms_of_others(tmp_path: Path) -> None:
+    ask, said = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes."}
+    alike = [
+        {"prompt": "Hi", "system": "S", "answer": "Yes."},
+        {"prompt": [{"from": "human", "value": "Hi"}], "system": "S", "answers": ["Yes.", None]},
+        {"question": "Hi", "system_prompt": "S", "completion": [said]},
+        {"messages": [{"role": "system", "content": "S"}, ask, said]},
+    ]
+    file = tmp_path / "prompts.jsonl"
+    file.write_text("\n".join(map(json.dumps, alike)))
+    for prompt in read_prompts(file):
+        assert [m["content"] for m in prompt.messages] == ["S", "Hi"]
+        assert (prompt.known.asked, prompt.known.expected) == ("Hi", ("Yes.",))
+    for row, message in (
+        ({"prompt": [{"role": "usr", "content": "Hi"}]}, "unknown role"),
+        ({"messages": [said]}, "expected an object with a prompt"),
+        ({"question": "Hi", "answer": "1a", "good": True}, "expected prompts. Got thumbs"),
+    ):
+        file.write_text(json.dumps(row))
+        with pytest.raises(DataError, match=message):
+            list(read_prompts(file))

@@ -69,7 +69,8 @@ def mismatched(units: Sequence[Unit], *, seed: int) -> list[Completion]:
     for place, unit in enumerate(units):
         own, other = unit.completions[0], units[following[place]].completions[0]
         tokens = np.concatenate([own.tokens[: own.start], other.tokens[other.start :]])
-        found.append(Completion(tokens, np.arange(len(tokens)) >= own.start))
+        trained = np.concatenate([own.trained[: own.start], other.trained[other.start :]])
+        found.append(Completion(tokens, trained))
     return found
 
 
