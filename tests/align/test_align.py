@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from linnet.align import align as align_module
 from linnet.align.align import align
 from linnet.align.config import METHODS, METHODS_OF, AlignConfig
-from linnet.align.encoding import Completion, UnitsReport, encode_units, pad, remedies_for
+from linnet.align.encoding import Completion, Unit, UnitsReport, encode_units, pad, remedies_for
 from linnet.align.objectives import (
     DesirabilityLoss,
     PreferenceLoss,
@@ -362,11 +362,14 @@ def test_divergence_is_that_of_completions_to_other_prompts(base: Path) -> None:
         read_judged(base / "judged.jsonl"), load(base / "model"), ExamplesConfig(template="none")
     )[:4]
     network = model(vocab_size=300, context=128).eval()
-    others = mismatched(units, seed=3)
+    others = mismatched(units, seed=3, context=128)
     assert all(
         (other.tokens[: other.start] == unit.completions[0].tokens[: other.start]).all()
         for other, unit in zip(others, units, strict=True)
     )
+    long = [Unit("", n, (completion(*range(20), start=start),)) for n, start in enumerate((3, 17))]
+    both = [other.tokens.tolist() for other in mismatched(long, seed=1, context=19)]
+    assert both == [[0, 1, 2, 17, 18, 19], [0, 1, 16, *range(3, 20)]]  # no longer than others
     said = sorted(tuple(each.tokens[each.start :]) for each in others)
     assert said == sorted(tuple(u.completions[0].tokens[u.completions[0].start :]) for u in units)
     with torch.no_grad():

@@ -196,16 +196,18 @@ def _fitted(
     report.cut += 1
     report.unseen += over
     # The same places of each: their prompts are the same tokens as far as this.
+    cut = tuple(shortened(each, over, prompt=prompt) for each in unit.completions)
+    return dataclasses.replace(unit, completions=cut)
+
+
+def shortened(completion: Completion, over: int, *, prompt: int) -> Completion:
+    """Without so many tokens of the middle of its prompt, the first ``prompt`` of its tokens."""
     kept = prompt - over
     head, tail = (kept + 1) // 2, prompt - kept // 2
-    cut = [
-        Completion(
-            np.concatenate([each.tokens[:head], each.tokens[tail:]]),
-            np.concatenate([each.trained[:head], each.trained[tail:]]),
-        )
-        for each in unit.completions
-    ]
-    return dataclasses.replace(unit, completions=tuple(cut))
+    return Completion(
+        np.concatenate([completion.tokens[:head], completion.tokens[tail:]]),
+        np.concatenate([completion.trained[:head], completion.trained[tail:]]),
+    )
 
 
 def _drop(report: UnitsReport, reason: str) -> None:

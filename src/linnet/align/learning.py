@@ -229,7 +229,9 @@ class PreferenceLearning:
         """See :class:`Learning`; what the reference says of every completion is computed here."""
         config, train, held_out = self.config, self.train, self.held_out
         known = torch.zeros(0)
-        unrelated = mismatched(train, seed=config.seed) if config.method == "kto" else []
+        unrelated = []
+        if config.method == "kto":
+            unrelated = mismatched(train, seed=config.seed, context=config.context)
         if config.method != "reward":
             asked = [each for unit in (*train, *held_out) for each in unit.completions] + unrelated
             known = reference_log_probs(
