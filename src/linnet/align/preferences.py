@@ -289,14 +289,14 @@ def _said(row: ChatRow | PromptRow) -> Any:
 
 
 def pairs_of_examples(
-    source: Path | str, *, left_out: Callable[[], None] = lambda: None
+    source: Path | str, *, split: Split = "train", left_out: Callable[[], None] = lambda: None
 ) -> Iterator[Pair]:
-    """The examples to train on, as pairs. ``left_out`` is called for each that no wrong answer is
+    """The examples of a split, as pairs. ``left_out`` is called for each that no wrong answer is
     found for. Raises DataError, and ArtifactError where the corpus that they were made from is not
     where it was."""
     file = examples_file(source)
-    asked = with_passages(file)
-    before = {each.id: each for each in read_examples(file, split="train", decided=False)}
+    asked = with_passages(file, split=split)
+    before = {each.id: each for each in read_examples(file, split=split, decided=False)}
     answers = [
         (example, prompts.answer_text(example)) for example, _ in asked if example.answerable
     ]
@@ -319,10 +319,10 @@ def pairs_of_examples(
 
 
 def judged_examples(
-    source: Path | str, *, left_out: Callable[[], None] = lambda: None
+    source: Path | str, *, split: Split = "train", left_out: Callable[[], None] = lambda: None
 ) -> Iterator[Judged]:
     """The same, each completion for itself."""
-    for pair in pairs_of_examples(source, left_out=left_out):
+    for pair in pairs_of_examples(source, split=split, left_out=left_out):
         yield Judged(pair.source, pair.chosen, True)
         yield Judged(pair.source, pair.rejected, False)
 

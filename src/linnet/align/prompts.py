@@ -18,7 +18,7 @@ from linnet.examples import prompts
 from linnet.examples.record import examples_file, is_examples
 from linnet.finetune.examples import hash_prompt
 from linnet.finetune.row_schema import Message, RowError
-from linnet.finetune.rows import open_source, read_values
+from linnet.finetune.rows import Split, open_source, read_values
 from linnet.tokenizer.chat import joined_text
 
 if TYPE_CHECKING:
@@ -55,19 +55,19 @@ class EncodedPrompt:
         return self.prompt.key
 
 
-def read_prompts(source: str | Path) -> Iterator[Prompt]:
-    """Prompts of ``linnet examples``, each with its passage before it, or of a file of rows.
+def read_prompts(source: str | Path, split: Split = "train") -> Iterator[Prompt]:
+    """Prompts of a split: of ``linnet examples``, each with its passage before it, or of rows.
 
     A row has a prompt in the forms that pairs have it in, and what rewards read of it: ``answer``
     or ``answers``, ``passage``, ``answerable``, ``schema``, ``language``. Raises DataError.
     """
     if is_examples(source):
-        yield from _of_examples(examples_file(source))
+        yield from _of_examples(examples_file(source), split)
         return
     opened = open_source(source)
     if opened.corpus is not None:
         raise DataError(f"{source}: expected examples or rows with prompts. Got a corpus")
-    for file in opened.files.get("train", []):
+    for file in opened.files.get(split, []):
         if is_thumbs(file):
             raise DataError(f"{file}: expected prompts. Got thumbs: --method kto learns from them")
         for name, value in read_values(file):
@@ -103,8 +103,8 @@ def encode_prompts(
     return encoded, dropped
 
 
-def _of_examples(file: Path) -> Iterator[Prompt]:
-    for example, passage in with_passages(file):
+def _of_examples(file: Path, split: Split) -> Iterator[Prompt]:
+    for example, passage in with_passages(file, split=split):
         known = Sample(
             asked=example.question,
             text="",
