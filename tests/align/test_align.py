@@ -476,6 +476,21 @@ def test_the_usual_loss_keeps_what_was_chosen_likely() -> None:
     assert moved[1] > moved[0]
 
 
+@pytest.mark.parametrize(
+    ("figures", "step", "said"),
+    [
+        (None, 0, None), ({"loss": 0.5}, 4, None), ({"loss": 0.7}, 0, "is kept as it was"),
+        ({"loss": 0.5, "forgetting": 0.3}, 4, "kept step 4, which forgot 0.300"),
+    ],
+)  # fmt: skip
+def test_what_was_kept_is_said_where_it_is_no_gain(
+    figures: dict[str, float] | None, step: int, said: str | None
+) -> None:
+    remark = align_module._remark(settings(max_forgetting=0.1, general_tokens=64), figures, step)
+    assert (said or "") in (remark or "")
+    assert bool(said) == bool(remark)
+
+
 def test_what_was_chosen_becoming_unlikely_is_said_once() -> None:
     heard = Listening()
     guard = AlignmentGuard(ForgettingGuard(), beta=0.1, tokens=10, progress=heard)
