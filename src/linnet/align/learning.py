@@ -386,6 +386,14 @@ class PolicyLearning:
         if apart and (alike := len(prompts) - len(train)):
             progress.warn(f"{alike:,} prompts left out: {ALSO_HELD_OUT}")
         require_prompts(train, dropped)
+        known = [each.prompt.known for each in (*train, *held_out)]
+        for name, (column, count) in rewards.unread(known).items():
+            said = (
+                f"the reward '{name}' reads '{column}', which {count:,} of {len(known):,} rows lack"
+            )
+            if count == len(known):
+                raise DataError(said)
+            progress.warn(f"{said}: it is of no use there")
         return cls(config, train, _drawn(held_out, seed=config.seed), rewards, dropped)
 
     def assemble(
