@@ -26,8 +26,8 @@ from linnet.align.objectives import (
     token_log_probs,
 )
 from linnet.align.preferences import Judged, read_judged, read_pairs
-from linnet.align.streams import DivergingBatches, mismatched
-from linnet.align.validation import AlignmentGuard
+from linnet.align.streams import DivergingBatches, judged_batch, mismatched
+from linnet.align.validation import AlignmentGuard, HeldOutUnits
 from linnet.cli.align import app
 from linnet.config import from_mapping
 from linnet.errors import ConfigError, DataError, StoppedError
@@ -356,6 +356,14 @@ def test_at_the_first_step_the_model_is_its_reference() -> None:
         loss = PreferenceLoss()(network, pad(SOME, units=2, reference=reference))
     assert float(loss.mean) == pytest.approx(math.log(2))
     assert float(loss.metrics["rewards/margins"]) == 0  # type: ignore[arg-type]
+
+
+def test_a_validation_where_all_are_good_counts() -> None:
+    batch = judged_batch([Unit("", 1, (SOME[0],))], torch.zeros(1, 1), 0.0)
+    found = HeldOutUnits(DesirabilityLoss(), [batch], "cpu")(model().eval())
+    assert "rewards/chosen" in found
+    assert "rewards/rejected" not in found
+    assert all(map(math.isfinite, found.values()))
 
 
 def test_divergence_is_that_of_completions_to_other_prompts(base: Path) -> None:

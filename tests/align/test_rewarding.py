@@ -16,7 +16,7 @@ from test_align import SETTINGS, Listening, base, no_pictures  # noqa: F401 (fix
 
 from linnet.align.align import align
 from linnet.align.config import AlignConfig
-from linnet.align.learning import MOST_VALIDATED, _drawn, read_learning
+from linnet.align.learning import MOST_VALIDATED, _drawn, _held_apart, read_learning
 from linnet.align.objectives import PolicyLoss, token_log_probs
 from linnet.align.prompts import EncodedPrompt, Prompt, read_prompts
 from linnet.align.rewards import REWARDS, Sample, choose_rewards, load_rewards
@@ -380,3 +380,9 @@ def test_what_data_holds_out_itself_is_held_out(base: Path, tmp_path: Path, meth
     assert "test.jsonl is a test split" in heard.warnings[0]
     assert "4" in heard.warnings[1]
     assert "a row held out asks the same" in heard.warnings[1]
+    units: Any = [SimpleNamespace(key=number << 59) for number in range(32)]
+    train, held_out, alike = _held_apart(units, units[9:10], 0.2)  # one is too little to tell by
+    assert held_out[0] == units[9]
+    assert len(held_out) > 3
+    assert (len(train), alike) == (32 - len(held_out), 1)
+    assert _held_apart(units, units[:9], 0.0) == (units, [], 0)

@@ -49,7 +49,7 @@ from linnet.align.thumbs import LeaveOut, is_thumbs, judged_thumbs, pairs_of_thu
 from linnet.align.validation import HeldOutUnits
 from linnet.answers.feedback import NAME as FEEDBACK
 from linnet.errors import ConfigError, DataError
-from linnet.finetune.config import MOST_HELD_OUT, ExamplesConfig
+from linnet.finetune.config import LEAST_HELD_OUT, MOST_HELD_OUT, ExamplesConfig
 from linnet.finetune.examples import ALSO_HELD_OUT, AnyKeyed, divide
 from linnet.finetune.row_schema import ChatRow
 from linnet.finetune.rows import Split, open_source
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from linnet.train.objectives import Objective
     from linnet.train.stream import Stream
 
-_SPLITS: tuple[Split, Split] = ("train", "validation")
+_SPLITS: tuple[Split, ...] = ("train", "validation")
 MOST_VALIDATED = 32
 """Held-out prompts that are answered at a validation."""
 
@@ -150,16 +150,20 @@ def read_learning(
 
 def _held_apart(
     units: list[AnyKeyed], apart: list[AnyKeyed], share: float
-) -> tuple[list[AnyKeyed], list[AnyKeyed]]:
-    """What to train on and what to hold out: what is ``apart`` in the data itself, or else a share
-    of the prompts. None is on both sides."""
+) -> tuple[list[AnyKeyed], list[AnyKeyed], int]:
+    """What to train on and what to hold out: what is ``apart`` in the data itself, and where that
+    is nothing, or too little to tell by, a share of the prompts. None is on both sides: how many
+    were left out for that."""
     if not share:
-        return units, []
-    if not apart:
-        return divide(units, share)
+        return units, [], 0
     held_out = sorted(apart, key=lambda each: each.key)[:MOST_HELD_OUT]
     keys = {each.key for each in held_out}
-    return [each for each in units if each.key not in keys], held_out
+    train = [each for each in units if each.key not in keys]
+    alike = len(units) - len(train)
+    if len(held_out) >= LEAST_HELD_OUT or not train:
+        return train, held_out, alike
+    train, more = divide(train, share)
+    return train, held_out + more, alike
 
 
 def examples_config(config: AlignConfig) -> ExamplesConfig:
@@ -235,8 +239,8 @@ class PreferenceLearning:
                 )
                 for split in _SPLITS
             )  # fmt: skip
-        train, held_out = _held_apart(units, apart, config.held_out)
-        if apart and (alike := len(units) - len(train)):
+        train, held_out, alike = _held_apart(units, apart, config.held_out)
+        if alike:
             report.dropped[ALSO_HELD_OUT] = alike
         remedies = remedies_for(config.context, config.too_long, longest=base.shape.context)
         for line in report.losses(config.context, remedies=remedies):
@@ -382,8 +386,8 @@ class PolicyLearning:
                 f"{longest:,} tokens that --context ({config.context:,}) leaves beside "
                 f"--max-tokens ({config.max_tokens:,})"
             )
-        train, held_out = _held_apart(prompts, apart, config.held_out)
-        if apart and (alike := len(prompts) - len(train)):
+        train, held_out, alike = _held_apart(prompts, apart, config.held_out)
+        if alike:
             progress.warn(f"{alike:,} prompts left out: {ALSO_HELD_OUT}")
         require_prompts(train, dropped)
         known = [each.prompt.known for each in (*train, *held_out)]

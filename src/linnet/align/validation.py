@@ -40,10 +40,12 @@ class HeldOutUnits:
     device: str
 
     def __call__(self, model: Transformer) -> dict[str, float]:
-        """The figures of a model in evaluation mode."""
+        """The figures of a model in evaluation mode; not those that no unit has, such as rewards of
+        bad completions where all are good: a validation with such would count for nothing."""
         losses = [self.objective(model, batch.to(self.device)).detached() for batch in self.batches]
         found = add_up(losses, SingleProcess())
-        return {"loss": found.mean, **found.metrics}
+        known = {name: value for name, value in found.metrics.items() if not math.isnan(value)}
+        return {"loss": found.mean, **known}
 
 
 @dataclass
