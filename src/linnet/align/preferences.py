@@ -125,7 +125,7 @@ def _judged(value: Any, source: str) -> Judged:
     given = next((name for name in _ANSWERS if value.get(name) is not None), None)
     answer = None if given is None else _answer(value[given], given)
     prompt = _prompt_of(value, (*_CONVERSATIONS, *_PROMPTS) if answer is None else _BY_RANK)
-    whole = prompt.text if prompt is not None and answer is None else answer
+    whole: Any = prompt.text if prompt is not None and answer is None else answer
     if _is_conversation(whole):
         if len(whole) < 2 or _role(whole[-1]) not in _ASSISTANTS:
             raise RowError("expected messages that end with the assistant's")
