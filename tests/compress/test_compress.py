@@ -15,7 +15,7 @@ import torch
 
 from linnet.compress import candidates, measurements
 from linnet.compress.blockwise import make_smaller
-from linnet.compress.candidates import Candidate, plans
+from linnet.compress.candidates import Candidate, packed_plans, plans
 from linnet.compress.choice import Loss, choose, is_above_chance, loss_of, pareto
 from linnet.compress.compress import NoCandidateError, candidates_of, compress
 from linnet.compress.config import CompressConfig
@@ -462,6 +462,41 @@ def test_another_choice_measures_nothing_anew(
         compress(base / "model", source, out, settings(questions=20, size="1KB"))
     known = json.loads((candidates_of(out) / "files" / "whole" / "model.json").read_text())
     assert len(known) == 1  # with other questions the text is another that shows what matters
+
+
+def test_checkpoints_for_torch_are_candidates_as_well(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, few in (("LADDER", ("q8_0",)), ("MIXED_BITS", ()), ("BY_GPTQ", ())):
+        monkeypatch.setattr(candidates, name, few)
+    monkeypatch.setattr(measurements, "sensitivities", lambda *given, **more: {})
+    model, out = load_model(base / "model", dtype=torch.float32), tmp_path / "small"
+    foretold = {plan.name: plan for plan in packed_plans(model, {}, {})}
+    assert set(foretold) == {"torch int8", "torch int4", "torch int4 gptq"}
+    assert foretold["torch int4"].expected > 50 * foretold["torch int8"].expected > 0
+    wanted = settings(packed=True, size=f"{foretold['torch int4'].bytes / 1000 + 9:.3f}KB")
+    compress(base / "model", base / "rows.jsonl", out, wanted)
+    found = {each["name"]: each for each in read_results(out)["candidates"]}
+    assert set(found) == {"model", "q8_0", *foretold}
+    for name, plan in foretold.items():  # what the file says of its tensors comes on top
+        file = candidates_of(out) / "files" / "whole" / name.replace(" ", "-")
+        with (file / "model.safetensors").open("rb") as opened:
+            head = 8 + int.from_bytes(opened.read(8), "little")
+        assert found[name]["bytes"] == plan.bytes + head
+    # What was taken is a model directory, and answers as measured.
+    assert read_results(out)["choice"]["name"].startswith("torch int4")
+    assert not (out / "model.gguf").exists()
+    questions = read_questions(base / "rows.jsonl", load(out), context=64, most=200, seed=1)
+    before, after = (nats(load_model(place, dtype=torch.float32), questions.right)
+                     for place in (base / "model", out))  # fmt: skip
+    kept = math.exp(-float((after - before).sum() / questions.tokens.sum()))
+    taken = found[read_results(out)["choice"]["name"]]
+    assert kept == pytest.approx(taken["loss"]["kept"], abs=1e-6)
+    # Without them the same figures are read, and these are left out.
+    compress(base / "model", base / "rows.jsonl", out, settings(size="1MB"))
+    assert [each["name"] for each in read_results(out)["candidates"]] == ["model", "q8_0"]
+    assert (out / "model.gguf").exists()
+    assert not (out / "model.safetensors").exists()
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ import torch
 from linnet import artifact
 from linnet.artifact import Artifact
 from linnet.card import CARD
-from linnet.compress.candidates import Candidate, Plan
+from linnet.compress.candidates import Candidate, Plan, bytes_of
 from linnet.compress.choice import Choice, choose, is_above_chance, loss_of
 from linnet.compress.config import CompressConfig
 from linnet.compress.measurements import MeasuredModel, Speed
@@ -78,10 +78,10 @@ def compress(
     """Write the smallest file of a model that keeps what its owner's questions need.
 
     ``questions``: what ``linnet examples`` made (those kept for testing are judged by), or a file
-    of rows with prompts and completions. In ``out`` are the file (``model.gguf``), the figures of
-    every candidate (``results.json``), a page and a plot. Candidates and what was measured of them
-    stay in :func:`candidates_of` it: an interrupted run goes on behind them, and another choice
-    measures nothing that is known.
+    of rows with prompts and completions. In ``out`` are the file (``model.gguf``, or what a model
+    directory has), the figures of every candidate (``results.json``), a page and a plot. Candidates
+    and what was measured of them stay in :func:`candidates_of` it: an interrupted run goes on behind
+    them, and another choice measures nothing that is known.
 
     Raises DataError for too few questions, or where the model answers them no better than by
     chance, so that there is nothing to keep; NoCandidateError for a size that nothing reaches, and
@@ -120,11 +120,16 @@ def compress(
             raise NoCandidateError(refusal, folder)
         for name in (RESULTS, PAGE, "candidates.svg", "candidates.png"):  # of an earlier refusal
             remove(folder / name)
-        shutil.copyfile(run.file_of(choice.name), draft.path / MODEL)
-        run.require_opens(choice.name, out / MODEL)
+        taken = run.file_of(choice.name)
+        if taken.is_dir():
+            shutil.copytree(taken, draft.path, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(taken, draft.path / MODEL)
+            run.require_opens(choice.name, out / MODEL)
         write_report(draft.path, found_all)
-        draft.stats.update({"choice": choice.name, "reason": choice.reason,
-                            "bytes": (draft.path / MODEL).stat().st_size})  # fmt: skip
+        draft.stats.update(
+            {"choice": choice.name, "reason": choice.reason, "bytes": bytes_of(taken)}
+        )
 
     return artifact.make(
         out, write, kind="compressed", format=FORMAT, config=to_mapping(config), inputs=inputs,
@@ -193,7 +198,7 @@ class _Run:
 
     def full(self) -> Candidate:
         """The model itself."""
-        size = sum(file.stat().st_size for file in self.whole.path.glob("*.safetensors"))
+        size = bytes_of(self.whole.path)
         speed = self.whole.own_speed(self.texts) if self.found else Speed(None)
         return Candidate(
             "model", size, 8 * size / self.whole.model.config.parameters, None, speed.measured,

@@ -42,6 +42,10 @@ class CompressConfig(Config):
         group="Pruning",
         least=0,
     )
+    packed: bool = option(
+        False,
+        "Checkpoints of 8 and 4 bits for torch, transformers and vLLM are candidates, too.",
+    )
     questions: int = option(200, "Questions to judge by, at most.", group="Measuring", least=1)
     confidence: float = option(
         0.95, "How sure it must be that the quality is kept.", group="Measuring", above=0.5, below=1

@@ -2,6 +2,7 @@
 
     costs.json       the files that can be made, and what each is expected to cost
     q4_k.gguf        a file
+    torch-int4       a checkpoint for torch
     q4_k.json        what was measured of it: answers by question, speeds
     model.json       what was measured of the model
 
@@ -25,13 +26,21 @@ import torch
 
 from linnet.artifact.manifest import hash_json
 from linnet.bench.worker import Measurement
-from linnet.compress.candidates import Plan, make_file, nats_in, plans, speed_of
+from linnet.compress.candidates import (
+    Plan,
+    bytes_of,
+    make_file,
+    nats_in,
+    packed_plans,
+    plans,
+    speed_of,
+)
 from linnet.compress.importance import measure_importance
 from linnet.compress.mixing import options_of
 from linnet.compress.quality import Floats, Questions, nats
 from linnet.compress.sensitivity import sensitivities, weighted
 from linnet.config import from_mapping, read_json
-from linnet.errors import ModelError
+from linnet.errors import ConfigError, ModelError
 from linnet.export.gguf import require_opens
 from linnet.gguf.quantisation import Importance
 from linnet.output import make_directory, remove, write_json
@@ -44,7 +53,7 @@ if TYPE_CHECKING:
     from linnet.compress.config import CompressConfig
     from linnet.model import Transformer
 
-FORMAT = 1
+FORMAT = 2
 """Of what is kept; others are measured anew."""
 _RECIPE = "recipe.json"
 
@@ -100,28 +109,39 @@ class MeasuredModel:
 
     @cached_property
     def plans(self) -> list[Plan]:
-        """The files that can be made, largest first."""
+        """What can be made, largest first."""
         file = self.folder / "costs.json"
         kept = _read(file)
         if kept is None:
-            options = options_of(self.model, self.importance, progress=self.progress)
-            if not options:
-                raise ModelError(
-                    f"{self.path}: none of its matrices has rows that divide into blocks"
-                )
-            costs = sensitivities(
-                self.model, self.path, options, self.rows, self.folder,
-                importance=self.importance, progress=self.progress,
-            )  # fmt: skip
-            found = list(plans(self.model, weighted(options, costs)))
-            write_json(file, [dataclasses.asdict(plan) for plan in found])
-            return found
-        return [from_mapping(Plan, each, where=str(file)) for each in kept]
+            kept = self._planned()
+            write_json(file, kept)
+        found = [from_mapping(Plan, each, where=str(file)) for each in kept["plans"]]
+        if not self.config.packed:
+            return [plan for plan in found if plan.packed is None]
+        if kept["not_packed"]:
+            self.progress.warn(f"no checkpoint for torch is tried: {kept['not_packed']}")
+        return found
+
+    def _planned(self) -> dict[str, Any]:
+        options = options_of(self.model, self.importance, progress=self.progress)
+        if not options:
+            raise ModelError(f"{self.path}: none of its matrices has rows that divide into blocks")
+        costs = sensitivities(
+            self.model, self.path, options, self.rows, self.folder,
+            importance=self.importance, progress=self.progress,
+        )  # fmt: skip
+        found, reason = list(plans(self.model, weighted(options, costs))), ""
+        try:
+            found += packed_plans(self.model, self.importance, costs)
+        except (ConfigError, ModelError) as error:
+            reason = str(error)
+        found.sort(key=lambda plan: -plan.bytes)
+        return {"plans": [dataclasses.asdict(plan) for plan in found], "not_packed": reason}
 
     def file(self, plan: Plan) -> Path:
         """The file of a plan, made where it is not there."""
-        file = self.folder / f"{_stem(plan)}.gguf"
-        if not file.is_file():  # written whole or not at all
+        file = self.folder / (_stem(plan) + (".gguf" if plan.packed is None else ""))
+        if not file.exists():  # written whole or not at all
             make_file(
                 plan, self.path, file, model=self.model, importance=self.importance, rows=self.rows
             )
@@ -129,7 +149,7 @@ class MeasuredModel:
 
     def bytes(self, plan: Plan) -> int:
         """The size of a plan's file."""
-        return int(self._kept(plan, "bytes", lambda: self.file(plan).stat().st_size))
+        return int(self._kept(plan, "bytes", lambda: bytes_of(self.file(plan))))
 
     def answers(self, plan: Plan, questions: Questions) -> Floats:
         """What each right answer costs a plan's file, in nats."""
@@ -142,7 +162,8 @@ class MeasuredModel:
 
     def speed(self, plan: Plan, texts: Sequence[str]) -> Speed:
         """A file's speed and memory."""
-        return self._speed(plan, lambda: self.file(plan), "auto", texts)
+        engine = "llama.cpp" if plan.packed is None else "torch"
+        return self._speed(plan, lambda: self.file(plan), engine, "auto", texts)
 
     def own_answers(self, questions: Questions) -> tuple[Floats, Floats]:
         """What each right answer costs the model behind its own question, and behind another."""
@@ -158,10 +179,13 @@ class MeasuredModel:
 
     def own_speed(self, texts: Sequence[str]) -> Speed:
         """The model's speed and memory in full precision."""
-        return self._speed(None, lambda: self.path, "f32", texts)
+        return self._speed(None, lambda: self.path, "llama.cpp", "f32", texts)
 
     def require_opens(self, plan: Plan, out: Path) -> None:
-        """Have llama.cpp open a file, once. Raises ModelError, naming ``out``, where it refuses."""
+        """Have llama.cpp open a file, once. Raises ModelError, naming ``out``, where it refuses.
+        Checkpoints were read when their answers were measured."""
+        if plan.packed is not None:
+            return
 
         def opened() -> bool:
             require_opens(self.file(plan), out, causal=True, progress=self.progress)
@@ -170,7 +194,12 @@ class MeasuredModel:
         self._kept(plan, "opens", opened)
 
     def _speed(
-        self, plan: Plan | None, place: Callable[[], Path], precision: str, texts: Sequence[str]
+        self,
+        plan: Plan | None,
+        place: Callable[[], Path],
+        engine: str,
+        precision: str,
+        texts: Sequence[str],
     ) -> Speed:
         config = self.config
         if not config.measure_speed:
@@ -178,7 +207,7 @@ class MeasuredModel:
         asked = [list(texts), config.new_tokens, config.streams, config.repeats, config.threads]
 
         def measured() -> dict[str, Any]:
-            return dataclasses.asdict(Speed(*speed_of(place(), precision, texts, config)))
+            return dataclasses.asdict(Speed(*speed_of(place(), engine, precision, texts, config)))
 
         found = self._kept(plan, f"speed {hash_json(asked)}", measured)
         return from_mapping(Speed, found, where=str(self.folder))

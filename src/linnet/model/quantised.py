@@ -302,6 +302,13 @@ def packed_tensors(name: str, codes: Codes) -> list[Written]:
     return [Written(f"{name}_{part}", (value,), value.dtype) for part, value in own.items()]
 
 
+def packed_size(rows: int, width: int, bits: int, group: int, *, zero: bool = False) -> int:
+    """The bytes of what :func:`packed_tensors` stores of a matrix; ``group`` 0: all of a row."""
+    groups = width // group if group else 1
+    total = 4 * rows * _words(width, bits) + 2 * rows * groups + 2 * 8
+    return total + 4 * _words(rows, bits) * groups if zero else total
+
+
 def _judge_packed(parts: Mapping[str, Stored], scheme: Scheme) -> tuple[int, int]:
     """The shape of a matrix. Raises ValueError, or KeyError for a part that is missing."""
     if "weight_g_idx" in parts:
