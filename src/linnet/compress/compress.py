@@ -80,8 +80,8 @@ def compress(
     ``questions``: what ``linnet examples`` made (those kept for testing are judged by), or a file
     of rows with prompts and completions. In ``out`` are the file (``model.gguf``, or what a model
     directory has), the figures of every candidate (``results.json``), a page and a plot. Candidates
-    and what was measured of them stay in :func:`candidates_of` it: an interrupted run goes on behind
-    them, and another choice measures nothing that is known.
+    and what was measured of them stay in :func:`candidates_of` it: an interrupted run goes on
+    behind them, and another choice measures nothing that is known.
 
     Raises DataError for too few questions, or where the model answers them no better than by
     chance, so that there is nothing to keep; NoCandidateError for a size that nothing reaches, and
