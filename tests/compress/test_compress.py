@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from linnet.compress import candidates, measurements
+from linnet.compress import candidates, measurements, report
 from linnet.compress.blockwise import make_smaller
 from linnet.compress.candidates import Candidate, packed_plans, plans
 from linnet.compress.choice import Loss, choose, is_above_chance, loss_of, pareto
@@ -428,6 +428,7 @@ def test_another_choice_measures_nothing_anew(
 
     for name in ("nats", "nats_in", "options_of", "sensitivities", "measure_importance"):
         monkeypatch.setattr(measurements, name, never)
+    monkeypatch.setattr(report, "draw", lambda found: None)  # that takes long
 
     assert taken(keep="50%") == first
     most = next(c["bytes"] for c in rows if c["name"] == "q4_k")
@@ -469,6 +470,7 @@ def test_checkpoints_for_torch_are_candidates_as_well(
 ) -> None:
     for name, few in (("LADDER", ("q8_0",)), ("MIXED_BITS", ()), ("BY_GPTQ", ())):
         monkeypatch.setattr(candidates, name, few)
+    monkeypatch.setattr(report, "draw", lambda found: None)  # that takes long
     monkeypatch.setattr(measurements, "sensitivities", lambda *given, **more: {})
     model, out = load_model(base / "model", dtype=torch.float32), tmp_path / "small"
     foretold = {plan.name: plan for plan in packed_plans(model, {}, {})}
