@@ -7,10 +7,11 @@ model. The model is tuned (``finetune``) on questions that stand once behind the
 behind one of another document that shares their rare words, where a refusal is right. It then goes
 on with rows that are harder to tell, as the other passage is of the same document, in three ways:
 more tuning, DPO (the wrong answer is another sentence of the passage, or to half of the answerable
-questions a refusal; ``dpo-quarter``: to a quarter, ``dpo-answers``: to none; ``dpo-pairs-sft1``:
-with the usual loss of what was chosen beside it, weighted by 1), and GRPO (rewards ``refuses``,
-``overlap``, ``ends``, and whether what it says stands in the passage letter for letter). All are
-asked about held-out documents, with passages of one sort or the other, greedily:
+questions a refusal; ``dpo-quarter``: to a quarter, ``dpo-answers``: to none; ``dpo-own``: what the
+tuned model itself answers, where that is wrong; ``dpo-own-sft1``: with the usual loss of what was
+chosen beside it, weighted by 1), and GRPO (rewards ``refuses``, ``overlap``, ``ends``, and whether
+what it says stands in the passage letter for letter). All are asked about held-out documents, with
+passages of one sort or the other, greedily:
 
 * refused where the passage does not say, and where it does,
 * token F1 of answers with the right sentence, a refusal counting 0,
@@ -57,6 +58,8 @@ from linnet.scoring.matching import token_f1, words_of
 
 KINDS = ("question", "near_miss", "unanswerable")
 SAMPLES = 2000
+POOR = 0.5
+"""Token F1 below which an answer of the model's own is a wrong one of a pair."""
 REWARD_FILE = '''
 def verbatim(sample):
     """1 where the answer stands in the passage letter for letter, or is not asked for."""
@@ -123,7 +126,7 @@ def write_rows(found: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, Pa
         prompt = question_text(row["question"], row["passage"])
         wrong = sentence_like(row["question"], row["passage"], row["answer"])
         forms["tuning"].append({"prompt": prompt, "completion": row["answer"]})
-        chance = draw.random()
+        chance = draw.random() if row["answerable"] and wrong is not None else 1.0
         for name, share in PAIRS.items():
             refused = row["answerable"] and share and (wrong is None or chance < share)
             rejected = REFUSALS["en"] if refused else wrong
@@ -206,6 +209,8 @@ class Ways:
     """Rows to begin with, by their form."""
     files: Mapping[str, Path]
     """Rows to go on with."""
+    hard: Sequence[Mapping[str, Any]]
+    """The same as they are."""
 
     def model(self, way: str) -> Path:
         """The directory of one."""
@@ -220,7 +225,8 @@ class Ways:
         elif way.startswith("dpo"):
             pairs, _, weight = (way.partition("-")[2] or "pairs").partition("-sft")
             config = self._aligning(batch=self.options.batch // 2, sft_weight=float(weight or 0))
-            ran = align(base, self.files[pairs], work / way, config)
+            rows = self._own_pairs(base) if pairs == "own" else self.files[pairs]
+            ran = align(base, rows, work / way, config)
         else:
             ran = align(base, self.files["prompts"], work / way, self._grpo())
         stats = artifact.read(ran.path).stats
@@ -234,6 +240,30 @@ class Ways:
             "context": 512, "threads": self.options.threads, "general": general,
             "general_tokens": 8192 if general else 0,
         }  # fmt: skip
+
+    def _own_pairs(self, base: Path) -> Path:
+        """What the tuned model gets wrong in the rows to go on with, beside what is right."""
+        folder, options = self.options.work / "hard", self.options
+        answers = ask(base, self.hard, folder / "own.json", 64, options.threads)
+        found = scores(self.hard, answers)
+        wrong = (found["refused, unanswerable"] == 0) | (found["F1, answerable"] < POOR)
+        pairs = [
+            {
+                "prompt": question_text(row["question"], row["passage"]), "chosen": row["answer"],
+                "rejected": said,
+            }
+            for row, said, is_wrong in zip(self.hard, answers, wrong, strict=True)
+            if is_wrong and said
+        ]  # fmt: skip
+        kinds = Counter(
+            "answer for refusal" if pair["chosen"] == REFUSALS["en"]
+            else "refusal for answer" if is_refusal(pair["rejected"], "en") else "other answer"
+            for pair in pairs
+        )  # fmt: skip
+        print(f"own: {len(pairs)} pairs of {len(self.hard)} rows; {dict(kinds)}", flush=True)
+        file = folder / "own.jsonl"
+        file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
+        return file
 
     def _tune(self, base: Path, rows: Path, out: Path, steps: int) -> artifact.Artifact:
         tokens = self.options.batch * 256
@@ -298,7 +328,7 @@ def main() -> None:
     for name, each in (("tuned on", easy), ("going on with", hard), ("asked", held_out)):
         answerable = sum(row["answerable"] for row in each)
         print(f"{name}: {len(each)} rows, {answerable} answerable", flush=True)
-    ways = Ways(options, write_rows(easy, work), write_rows(hard, work / "hard"))
+    ways = Ways(options, write_rows(easy, work), write_rows(hard, work / "hard"), hard)
 
     found: dict[str, dict[str, np.ndarray]] = {}
     sources = [row["source"] for row in held_out]
