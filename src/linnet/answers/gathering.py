@@ -17,9 +17,9 @@ from typing import Literal, TypeVar
 
 from linnet.answers.answer import Step
 from linnet.answers.evidence import Chosen, Evidence, Question, Search, Turn
-from linnet.answers.extraction import answers_count, wanted
 from linnet.answers.languages import LANGUAGES
 from linnet.answers.listing import matching
+from linnet.answers.ranking import answers_count, wanted
 from linnet.answers.summaries import Summaries
 from linnet.answers.understanding import names_this
 from linnet.answers.units import Unit, has_records
