@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from linnet.align import align as align_module
 from linnet.align.align import align
 from linnet.align.config import METHODS, METHODS_OF, AlignConfig
-from linnet.align.encoding import Completion, UnitsReport, encode_units, pad, remedies_for
+from linnet.align.encoding import Completion, Unit, UnitsReport, encode_units, pad, remedies_for
 from linnet.align.objectives import (
     DesirabilityLoss,
     PreferenceLoss,
@@ -33,11 +33,12 @@ from linnet.finetune.config import ExamplesConfig
 from linnet.finetune.encoding import Example
 from linnet.finetune.forgetting import ForgettingGuard
 from linnet.finetune.packing import make_batch
-from linnet.finetune.row_schema import PromptRow
+from linnet.finetune.row_schema import ChatRow, PromptRow
 from linnet.model import ModelConfig, Transformer, load_model
 from linnet.progress import Progress
 from linnet.tokenizer import TokenizerConfig, load
 from linnet.tokenizer import train as train_tokenizer
+from linnet.tokenizer.special_tokens import with_chat
 from linnet.train import loop as loop_module
 from linnet.train.stream import Context
 
@@ -127,7 +128,9 @@ SOME = [
 
 # --- rows ----------------------------------------------------------------------------------------
 
-ALIKE = [
+ASK = {"role": "user", "content": "Hi"}
+GOOD, BAD = ({"role": "assistant", "content": text} for text in ("Good day.", "What?"))
+ALIKE: list[dict[str, Any]] = [
     {"prompt": "Hi", "chosen": "Good day.", "rejected": "What?"},
     {"prompt": [{"role": "user", "content": "Hi"}],
      "chosen": [{"role": "assistant", "content": "Good day."}],
@@ -138,6 +141,10 @@ ALIKE = [
      "chosen": {"from": "gpt", "value": "Good day."},
      "rejected": {"from": "gpt", "value": "What?"}},
     {"instruction": "Hi", "input": "", "chosen": "Good day.", "rejected": "What?"},
+    # As in UltraFeedback: the prompt once more, and the chosen conversation as messages.
+    {"prompt": "Hi", "messages": [ASK, GOOD], "chosen": [ASK, GOOD], "rejected": [ASK, BAD]},
+    {"prompt": [ASK], "chosen": [ASK, GOOD], "rejected": [ASK, BAD]},
+    {"messages": json.dumps([ASK]), "chosen": "Good day.", "rejected": [BAD], "margin": "0.5"},
 ]  # fmt: skip
 
 
@@ -164,7 +171,11 @@ def test_pairs_in_the_forms_of_others(row: dict[str, Any], tmp_path: Path) -> No
         ({"chosen": [{"role": "user", "content": "A"}, {"role": "assistant", "content": "x"}],
           "rejected": [{"role": "user", "content": "B"}, {"role": "assistant", "content": "y"}]},
          "begin with different prompts"),
-        ({"prompt": "Hi", "chosen": "", "rejected": "No"}, "is empty"),
+        ({"prompt": "Hi", "chosen": "Yes", "rejected": " "}, "rejected is empty"),
+        ({"messages": [ASK, GOOD], "chosen": GOOD, "rejected": BAD}, "ends with a completion"),
+        ({"conversations": [{"from": "human", "value": "<image>Hi"}], "images": ["a.png"],
+          "chosen": GOOD, "rejected": BAD}, "it has 'images'"),
+        ({"prompt": "Hi", "chosen": "Yes", "rejected": "No", "margin": math.nan}, "be a number"),
         ({"prompt": "Hi", "chosen": "Yes", "rejected": "No", "margin": "much"}, "must be a number"),
         (["Hi"], "expected an object"),
     ],
@@ -178,6 +189,47 @@ def test_pairs_that_teach_nothing_are_named(row: Any, message: str, tmp_path: Pa
         list(read_pairs(file))
 
 
+def test_what_stands_beside_a_prompt_is_read_in_every_form(tmp_path: Path) -> None:
+    call = {"name": "add", "arguments": {"a": 1}}
+    turns = [("human", "Hi"), ("function_call", json.dumps(call)), ("observation", "3")]
+    rows = [
+        {"prompt": "Hi", "history": [["a", "b"]], "system": "S", "chosen": [GOOD], "rejected": BAD},
+        {"prompt": [ASK], "system_prompt": "S", "chosen": [GOOD], "rejected": [BAD]},
+        {"prompt": "Hi", "tools": [{"name": "add"}], "chosen": "Good day.", "rejected": "What?"},
+        {"conversations": [{"from": role, "value": text} for role, text in turns],
+         "tools": json.dumps([{"name": "add"}]), "chosen": {"from": "gpt", "value": "Good day."},
+         "rejected": {"from": "gpt", "value": "What?"}},
+    ]  # fmt: skip
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    found = [pair.chosen for pair in read_pairs(file)]
+    assert all(isinstance(row, ChatRow) for row in found)
+    assert [[m["role"] for m in row.messages] for row in found] == [  # type: ignore[union-attr]
+        ["system", "user", "assistant", "user", "assistant"], ["system", "user", "assistant"],
+        ["user", "assistant"], ["user", "assistant", "tool", "assistant"],
+    ]  # fmt: skip
+    assert [row.trained_turns for row in found] == [  # type: ignore[union-attr]
+        (False, True), (True,), (True,), (False, True),
+    ]  # fmt: skip
+    assert [bool(row.tools) for row in found] == [False, False, True, True]  # type: ignore[union-attr]
+    file.write_text(json.dumps({"instruction": "Hi", "chosen": "a", "rejected": "b"}))
+    (pair,) = read_pairs(file)
+    assert pair.chosen.as_text() == "Hi\n\n"  # type: ignore[union-attr]
+
+
+def test_all_that_a_completion_says_is_trained(base: Path) -> None:
+    file = base / "turns.jsonl"
+    more = [{"role": "user", "content": "And 2?"}, {"role": "assistant", "content": "Four."}]
+    file.write_text(json.dumps({"prompt": [ASK], "chosen": [GOOD, *more], "rejected": [BAD]}))
+    tokenizer = with_chat(load(base / "model")).tokenizer
+    (unit,) = encode_units(read_pairs(file), tokenizer, ExamplesConfig(context=128))
+    chosen = unit.completions[0]
+    said = tokenizer.decode(chosen.tokens[chosen.trained].tolist())
+    assert all(part in said for part in ("Good day.", "Four."))
+    assert "And 2?" not in said
+    assert unit.completions[1].start == chosen.start
+
+
 def test_judged_completions(tmp_path: Path) -> None:
     file = tmp_path / "judged.jsonl"
     alike = [
@@ -186,9 +238,20 @@ def test_judged_completions(tmp_path: Path) -> None:
                       {"role": "assistant", "content": "Good day."}], "label": False},
         {"messages": [{"role": "user", "content": "Hi"},
                       {"role": "assistant", "content": "Good day."}], "kto_tag": 1},
+        {"prompt": "Hi", "messages": [ASK, GOOD], "label": "False"},
+        {"prompt": "Hi", "completion": [ASK, GOOD], "label": "true"},
     ]  # fmt: skip
     file.write_text("\n".join(map(json.dumps, alike)))
-    assert [judged.desirable for judged in read_judged(file)] == [True, False, True]
+    judged = list(read_judged(file))
+    assert [each.desirable for each in judged] == [True, False, True, False, True]
+    assert {each.row.key for each in judged} == {"Hi"}
+    assert [len(each.row.messages) for each in judged[1:]] == [2] * 4  # type: ignore[union-attr]
+    file.write_text(json.dumps({"messages": [ASK, GOOD, ASK], "label": True}))
+    with pytest.raises(DataError, match="end with the assistant"):
+        list(read_judged(file))
+    file.write_text("{")
+    with pytest.raises(DataError, match="not valid JSON"):
+        list(read_judged(file))
     file.write_text(json.dumps({"prompt": "Hi", "completion": "Yes", "label": "good"}))
     with pytest.raises(DataError, match="true or false"):
         list(read_judged(file))
@@ -299,11 +362,14 @@ def test_divergence_is_that_of_completions_to_other_prompts(base: Path) -> None:
         read_judged(base / "judged.jsonl"), load(base / "model"), ExamplesConfig(template="none")
     )[:4]
     network = model(vocab_size=300, context=128).eval()
-    others = mismatched(units, seed=3)
+    others = mismatched(units, seed=3, context=128)
     assert all(
         (other.tokens[: other.start] == unit.completions[0].tokens[: other.start]).all()
         for other, unit in zip(others, units, strict=True)
     )
+    long = [Unit("", n, (completion(*range(20), start=start),)) for n, start in enumerate((3, 17))]
+    both = [other.tokens.tolist() for other in mismatched(long, seed=1, context=19)]
+    assert both == [[0, 1, 2, 17, 18, 19], [0, 1, 16, *range(3, 20)]]  # no longer than others
     said = sorted(tuple(each.tokens[each.start :]) for each in others)
     assert said == sorted(tuple(u.completions[0].tokens[u.completions[0].start :]) for u in units)
     with torch.no_grad():
@@ -408,6 +474,21 @@ def test_the_usual_loss_keeps_what_was_chosen_likely() -> None:
             after, _ = completion_log_probs(network, pad(SOME))
         moved.append(float((after - reference)[0::2].sum()))
     assert moved[1] > moved[0]
+
+
+@pytest.mark.parametrize(
+    ("figures", "step", "said"),
+    [
+        (None, 0, None), ({"loss": 0.5}, 4, None), ({"loss": 0.7}, 0, "is kept as it was"),
+        ({"loss": 0.5, "forgetting": 0.3}, 4, "kept step 4, which forgot 0.300"),
+    ],
+)  # fmt: skip
+def test_what_was_kept_is_said_where_it_is_no_gain(
+    figures: dict[str, float] | None, step: int, said: str | None
+) -> None:
+    remark = align_module._remark(settings(max_forgetting=0.1, general_tokens=64), figures, step)
+    assert (said or "") in (remark or "")
+    assert bool(said) == bool(remark)
 
 
 def test_what_was_chosen_becoming_unlikely_is_said_once() -> None:

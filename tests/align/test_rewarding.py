@@ -5,6 +5,7 @@ import math
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from test_align import SETTINGS, Listening, base, no_pictures  # noqa: F401 (fix
 
 from linnet.align.align import align
 from linnet.align.config import AlignConfig
-from linnet.align.learning import MOST_VALIDATED, _drawn
+from linnet.align.learning import MOST_VALIDATED, _drawn, read_learning
 from linnet.align.objectives import PolicyLoss, token_log_probs
 from linnet.align.prompts import EncodedPrompt, Prompt, read_prompts
 from linnet.align.rewards import REWARDS, Sample, choose_rewards, load_rewards
@@ -24,6 +25,7 @@ from linnet.align.validation import HELD_OUT_REWARDS, AlignmentGuard, is_below
 from linnet.errors import ConfigError, DataError, StoppedError, TrainingError
 from linnet.finetune.forgetting import ForgettingGuard
 from linnet.model import load_checkpoint
+from linnet.tokenizer import load
 from linnet.train import loop as loop_module
 from linnet.train.stream import Context
 
@@ -321,3 +323,42 @@ def test_what_rewards_would_read_wrongly_is_refused(known: dict[str, Any], tmp_p
     file.write_text("\n".join(map(json.dumps, (good, good | {"cites": 2}, good | known))))
     with pytest.raises(DataError, match=rf"prompts\.jsonl:3: {next(iter(known))} must be"):
         list(read_prompts(file))
+
+
+def test_prompts_in_the_forms_of_others(tmp_path: Path) -> None:
+    ask, said = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes."}
+    alike = [
+        {"prompt": "Hi", "system": "S", "answer": "Yes."},
+        {"prompt": [{"from": "human", "value": "Hi"}], "system": "S", "answers": ["Yes.", None]},
+        {"question": "Hi", "system_prompt": "S", "completion": [said]},
+        {"messages": [{"role": "system", "content": "S"}, ask, said]},
+    ]
+    file = tmp_path / "prompts.jsonl"
+    file.write_text("\n".join(map(json.dumps, alike)))
+    for prompt in read_prompts(file):
+        assert [m["content"] for m in prompt.messages] == ["S", "Hi"]
+        assert (prompt.known.asked, prompt.known.expected) == ("Hi", ("Yes.",))
+    for row, message in (
+        ({"prompt": [{"role": "usr", "content": "Hi"}]}, "unknown role"),
+        ({"messages": [said]}, "expected an object with a prompt"),
+        ({"question": "Hi", "answer": "1a", "good": True}, "expected prompts. Got thumbs"),
+    ):
+        file.write_text(json.dumps(row))
+        with pytest.raises(DataError, match=message):
+            list(read_prompts(file))
+
+
+@pytest.mark.parametrize("method", ["dpo", "grpo"])
+def test_what_data_holds_out_itself_is_held_out(base: Path, tmp_path: Path, method: Any) -> None:  # noqa: F811
+    for split, numbers in (("train", range(20)), ("validation", range(16, 24)), ("test", [9])):
+        rows = [{"prompt": f"What is {n}?", "chosen": "a", "rejected": "b"} for n in numbers]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    using: Any = SimpleNamespace(tokenizer=load(base / "model"), shape=SimpleNamespace(context=128))
+    rewards = ("ends",) if method == "grpo" else ()
+    config = AlignConfig(method=method, template="none", context=96, rewards=rewards)
+    heard = Listening()
+    found: Any = read_learning([tmp_path], using, config, None, heard)
+    assert (len(found.train), len(found.held_out)) == (16, 8)
+    assert "test.jsonl is a test split" in heard.warnings[0]
+    assert "4" in heard.warnings[1]
+    assert "a row held out asks the same" in heard.warnings[1]

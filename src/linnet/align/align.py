@@ -25,7 +25,7 @@ from linnet.align.validation import AlignmentGuard
 from linnet.card import CARD, write_card
 from linnet.finetune.base import base_input, data_inputs, find_base, fit_base
 from linnet.finetune.budget import CPU_TOKENS, GPU_TOKENS, VALIDATIONS
-from linnet.finetune.forgetting import ForgettingGuard, GeneralLoss
+from linnet.finetune.forgetting import FORGETTING, ForgettingGuard, GeneralLoss
 from linnet.finetune.memory import Demand, Fit, fit
 from linnet.finetune.packing import held_out_loss
 from linnet.finetune.replay import settle_general_text
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from linnet.artifact import Artifact, Draft
     from linnet.finetune.base import Base
     from linnet.model import Transformer
-    from linnet.train.loop import Validator
+    from linnet.train.loop import Figures, Validator
 
 FORMAT = 1
 FIT = "fit.json"
@@ -129,6 +129,8 @@ def align(
             loop.resume()
             loop.run(interrupt)
             loop.keep_best()
+            if remark := _remark(own, loop.best, loop.best_step):
+                progress.warn(remark)
             _save(base, loop.model, draft.path, own)
             plot_curves(draft.path / METRICS, draft.path)
         draft.stats.update(_statistics(plan, loop))
@@ -265,6 +267,25 @@ def _save(base: Base, model: Transformer, directory: Path, config: AlignConfig) 
         merge(model, ADAPTER, reversible=False)
     base.save_tokenizer(directory)
     save_checkpoint(model, directory, base=base.path)
+
+
+def _remark(config: AlignConfig, best: Figures | None, step: int) -> str | None:
+    """What its owner should know of the weights that are kept; None where all is well."""
+    if best is None:
+        return None
+    held = {"dpo": ", a larger --beta", "kto": ", a larger --beta", "grpo": ", --kl"}
+    if config.max_forgetting and best.get(FORGETTING, 0.0) > config.max_forgetting:
+        return (
+            f"no validated step stayed within --max-forgetting {config.max_forgetting:g}: kept "
+            f"step {step}, which forgot {best[FORGETTING]:.3f} bits per byte; try a lower --lr"
+            f"{held.get(config.method, '')}"
+        )
+    if not step:
+        return (
+            "no validation was better than the one before the first step, so the model is kept as "
+            "it was; try more --steps, another --lr, or other data"
+        )
+    return None
 
 
 def _statistics(plan: _Plan, loop: Loop) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """From prompts and completions to tokens, and to batches of them.
 
 A completion is encoded as fine-tuning encodes it (``linnet.finetune.encoding``): by the chat
-template where there is one, and only what is said last is trained. Where a prompt with its
+template where there is one; trained is what the assistant says in it. Where a prompt with its
 completion is longer than the context, the prompt's middle is taken out, of both completions of a
 pair alike, or the row is left out and counted; a completion is never cut.
 """
@@ -175,15 +175,11 @@ def _parts(row: Pair | Judged) -> tuple[ChatRow | PromptRow, ...]:
 
 
 def _last_turn(row: ChatRow | PromptRow) -> ChatRow | PromptRow:
-    """A row of which what is said last is trained."""
-    if isinstance(row, PromptRow):
-        if not row.history:
-            return row
-        row = row.as_chat()
-    trained = tuple(
-        number == len(row.trained_turns) - 1 for number in range(len(row.trained_turns))
-    )
-    return dataclasses.replace(row, trained_turns=trained)
+    """A row of which the completion is trained: of earlier questions and answers none is."""
+    if not isinstance(row, PromptRow) or not row.history:
+        return row
+    row = row.as_chat()
+    return dataclasses.replace(row, trained_turns=(*(False,) * len(row.trained_turns[1:]), True))
 
 
 def _fitted(
@@ -200,16 +196,18 @@ def _fitted(
     report.cut += 1
     report.unseen += over
     # The same places of each: their prompts are the same tokens as far as this.
+    cut = tuple(shortened(each, over, prompt=prompt) for each in unit.completions)
+    return dataclasses.replace(unit, completions=cut)
+
+
+def shortened(completion: Completion, over: int, *, prompt: int) -> Completion:
+    """Without so many tokens of the middle of its prompt, the first ``prompt`` of its tokens."""
     kept = prompt - over
     head, tail = (kept + 1) // 2, prompt - kept // 2
-    cut = [
-        Completion(
-            np.concatenate([each.tokens[:head], each.tokens[tail:]]),
-            np.concatenate([each.trained[:head], each.trained[tail:]]),
-        )
-        for each in unit.completions
-    ]
-    return dataclasses.replace(unit, completions=tuple(cut))
+    return Completion(
+        np.concatenate([completion.tokens[:head], completion.tokens[tail:]]),
+        np.concatenate([completion.trained[:head], completion.trained[tail:]]),
+    )
 
 
 def _drop(report: UnitsReport, reason: str) -> None:

@@ -48,10 +48,10 @@ from linnet.align.thumbs import LeaveOut, is_thumbs, judged_thumbs, pairs_of_thu
 from linnet.align.validation import HeldOutUnits
 from linnet.answers.feedback import NAME as FEEDBACK
 from linnet.errors import ConfigError, DataError
-from linnet.finetune.config import ExamplesConfig
-from linnet.finetune.examples import divide
+from linnet.finetune.config import MOST_HELD_OUT, ExamplesConfig
+from linnet.finetune.examples import ALSO_HELD_OUT, AnyKeyed, divide
 from linnet.finetune.row_schema import ChatRow
-from linnet.finetune.rows import open_source
+from linnet.finetune.rows import Split, open_source
 from linnet.model.checkpoint import Checkpoint
 from linnet.model.lora import activate
 from linnet.model.merging import ADAPTER
@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from linnet.train.objectives import Objective
     from linnet.train.stream import Stream
 
+_SPLITS: tuple[Split, Split] = ("train", "validation")
 MOST_VALIDATED = 32
 """Held-out prompts that are answered at a validation."""
 
@@ -137,10 +138,27 @@ def read_learning(
     progress: Progress,
 ) -> Learning:
     """What a method learns from. Raises DataError naming file and line, and ConfigError."""
+    for source in data:
+        for unused in open_source(source).unused:
+            progress.warn(f"{unused} is a test split and is not read")
     if config.method == "grpo":
         functions = own_rewards.functions if own_rewards is not None else {}
         return PolicyLearning.read(data, base, config, functions, progress)
     return PreferenceLearning.read(data, base, config, progress)
+
+
+def _held_apart(
+    units: list[AnyKeyed], apart: list[AnyKeyed], share: float
+) -> tuple[list[AnyKeyed], list[AnyKeyed]]:
+    """What to train on and what to hold out: what is ``apart`` in the data itself, or else a share
+    of the prompts. None is on both sides."""
+    if not share:
+        return units, []
+    if not apart:
+        return divide(units, share)
+    held_out = sorted(apart, key=lambda each: each.key)[:MOST_HELD_OUT]
+    keys = {each.key for each in held_out}
+    return [each for each in units if each.key not in keys], held_out
 
 
 def examples_config(config: AlignConfig) -> ExamplesConfig:
@@ -149,7 +167,10 @@ def examples_config(config: AlignConfig) -> ExamplesConfig:
 
 
 def _rows_of(
-    data: Sequence[str | Path], config: AlignConfig, report: UnitsReport | None = None
+    data: Sequence[str | Path],
+    config: AlignConfig,
+    report: UnitsReport | None = None,
+    split: Split = "train",
 ) -> Iterator[Pair | Judged]:
     report = report or UnitsReport()
     of_file: Callable[[Path], Iterator[Pair | Judged]]
@@ -168,9 +189,9 @@ def _rows_of(
             )
         if opened.examples is not None:
             unopposed = partial(report.leave_out, UNOPPOSED)
-            yield from of_examples(opened.examples, left_out=unopposed)
+            yield from of_examples(opened.examples, split=split, left_out=unopposed)
         else:
-            for file in opened.files.get("train", []):
+            for file in opened.files.get(split, []):
                 if is_thumbs(file):
                     yield from of_thumbs(file, report.leave_out)
                 else:
@@ -200,14 +221,19 @@ class PreferenceLearning:
         """Units to train on and to hold out, by their prompts. Raises DataError."""
         report = UnitsReport()
         with progress.task("reading preferences", unit="rows"):
-            units = encode_units(
-                _rows_of(data, config, report), base.tokenizer, examples_config(config),
-                too_long=config.too_long, report=report,
+            units, apart = (
+                encode_units(
+                    _rows_of(data, config, report, split), base.tokenizer, examples_config(config),
+                    too_long=config.too_long, report=report,
+                )
+                for split in _SPLITS
             )  # fmt: skip
+        train, held_out = _held_apart(units, apart, config.held_out)
+        if apart and (alike := len(units) - len(train)):
+            report.dropped[ALSO_HELD_OUT] = alike
         remedies = remedies_for(config.context, config.too_long, longest=base.shape.context)
         for line in report.losses(config.context, remedies=remedies):
             progress.warn(line)
-        train, held_out = divide(units, config.held_out) if config.held_out else (units, [])
         what = "judged completions" if config.method == "kto" else "pairs"
         require_units(train, report, what, remedies=remedies)
         if config.method == "kto" and len({unit.desirable for unit in train}) == 1:
@@ -229,7 +255,9 @@ class PreferenceLearning:
         """See :class:`Learning`; what the reference says of every completion is computed here."""
         config, train, held_out = self.config, self.train, self.held_out
         known = torch.zeros(0)
-        unrelated = mismatched(train, seed=config.seed) if config.method == "kto" else []
+        unrelated = []
+        if config.method == "kto":
+            unrelated = mismatched(train, seed=config.seed, context=config.context)
         if config.method != "reward":
             asked = [each for unit in (*train, *held_out) for each in unit.completions] + unrelated
             known = reference_log_probs(
@@ -332,16 +360,25 @@ class PolicyLearning:
             )
         chat = config.template != "none" and base.tokenizer.chat_template is not None
         with progress.task("reading prompts", unit="rows"):
-            found = (prompt for source in data for prompt in read_prompts(source))
-            prompts, dropped = encode_prompts(found, base.tokenizer, chat=chat, longest=longest)
+            (prompts, dropped), (apart, more) = (
+                encode_prompts(
+                    (prompt for source in data for prompt in read_prompts(source, split)),
+                    base.tokenizer, chat=chat, longest=longest,
+                )
+                for split in _SPLITS
+            )  # fmt: skip
+        dropped += more
         if dropped:
+            every = dropped + len(prompts) + len(apart)
             progress.warn(
-                f"{dropped:,} of {dropped + len(prompts):,} prompts left out: longer than the "
+                f"{dropped:,} of {every:,} prompts left out: longer than the "
                 f"{longest:,} tokens that --context ({config.context:,}) leaves beside "
                 f"--max-tokens ({config.max_tokens:,})"
             )
-        require_prompts(prompts, dropped)
-        train, held_out = divide(prompts, config.held_out) if config.held_out else (prompts, [])
+        train, held_out = _held_apart(prompts, apart, config.held_out)
+        if apart and (alike := len(prompts) - len(train)):
+            progress.warn(f"{alike:,} prompts left out: {ALSO_HELD_OUT}")
+        require_prompts(train, dropped)
         return cls(config, train, _drawn(held_out, seed=config.seed), rewards, dropped)
 
     def assemble(

@@ -3,9 +3,9 @@
 Rows are read from the files that fine-tuning reads, in the forms of trl and of LLaMA-Factory:
 
 * pairs have ``chosen`` and ``rejected``, each a text, a message, or a list of messages. The prompt
-  is ``prompt``, or ``instruction`` with ``input``, or ``conversations`` or ``messages``; without
-  any, both are whole conversations, and what they share at the beginning is the prompt. ``margin``
-  is by how much the one is better;
+  is ``prompt``, or ``instruction`` with ``input``, or ``conversations`` or ``messages``. Where both
+  are whole conversations, what they share at the beginning is the prompt, whatever stands beside
+  them. ``margin`` is by how much the one is better;
 * judged completions have ``label`` (or ``kto_tag``), true or false, beside ``prompt`` and
   ``completion`` or beside ``messages`` that end with the assistant.
 
@@ -21,8 +21,10 @@ differ.
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +32,24 @@ from linnet.errors import ArtifactError, DataError
 from linnet.examples import prompts
 from linnet.examples.record import Example, Split, examples_file, read_examples
 from linnet.examples.texts import contexts, corpus_of
-from linnet.finetune.row_schema import ChatRow, PromptRow, Row, RowError, TextRow, parse_row
+from linnet.finetune.row_schema import (
+    MEDIA,
+    ChatRow,
+    Message,
+    PromptRow,
+    RowError,
+    TextRow,
+    parse_row,
+)
 from linnet.finetune.rows import read_values
 from linnet.scoring.matching import words_of
 
 _CONVERSATIONS = ("messages", "conversations")
 _PROMPTS = ("prompt", "instruction", "question", "query")
+_ANSWERS = ("completion", "response", "output", "answer")
 _LABELS = ("label", "kto_tag")
-_BESIDE = ("system", "system_prompt", "history", "tools", "input", "context")
+_BESIDE = ("system", "system_prompt", "history", "tools", "input", "context", *MEDIA)
+_ASSISTANTS = ("assistant", "gpt", "function_call")
 
 
 @dataclass(frozen=True)
@@ -82,62 +94,143 @@ def read_judged(path: Path) -> Iterator[Judged]:
 
 
 def _pair(value: Any, source: str) -> Pair:
+    if isinstance(value, RowError):
+        raise value
     if not isinstance(value, Mapping):
         raise RowError(f"expected an object with chosen and rejected. Got {type(value).__name__}")
     if missing := [name for name in ("chosen", "rejected") if value.get(name) is None]:
         judged = any(value.get(name) is not None for name in _LABELS)
         hint = "; judged completions are for --method kto" if judged else ""
         raise RowError(f"a pair has chosen and rejected, but there is no {missing[0]}{hint}")
-    margin = value.get("margin") or 0.0
-    if isinstance(margin, bool) or not isinstance(margin, int | float):
-        raise RowError(f"margin must be a number. Got {margin!r:.60}")
-    first, second = value["chosen"], value["rejected"]
-    prompt = _prompt(value)
-    if prompt is None:
-        prompt, first, second = _shared(first, second)
+    margin = _margin(value.get("margin"))
+    first, second = (_answer(value[name], name) for name in ("chosen", "rejected"))
+    if isinstance(first, list) != isinstance(second, list):
+        first, second = _as_messages(first), _as_messages(second)
+    prompt = _prompt_of(value)
+    if prompt is None or _repeats(prompt, first, second):
+        shared, first, second = _shared(first, second)
+        prompt = _Prompt("messages", shared)
     chosen, rejected = (_row(value, prompt, each, source) for each in (first, second))
     if _said(chosen) == _said(rejected):
         raise RowError("chosen and rejected are equal: there is nothing to prefer")
-    return Pair(source, chosen, rejected, float(margin))
+    return Pair(source, chosen, rejected, margin)
 
 
 def _judged(value: Any, source: str) -> Judged:
+    if isinstance(value, RowError):
+        raise value
     if not isinstance(value, Mapping):
         raise RowError(f"expected an object with a label. Got {type(value).__name__}")
-    label = next((value[name] for name in _LABELS if value.get(name) is not None), None)
-    if not isinstance(label, bool) and label not in (0, 1):
-        raise RowError(
-            f"a judged completion has a label, true or false. Got {label!r:.60}"
-            if label is not None
-            else "a judged completion has a label, true or false, but there is none"
-            + ("; pairs are for --method dpo" if value.get("chosen") is not None else "")
-        )
-    row = {name: each for name, each in value.items() if name not in _LABELS}
-    messages = next((row[name] for name in _CONVERSATIONS if row.get(name)), None)
-    if messages is not None and row.get("completion") is None:
-        if not isinstance(messages, list) or len(messages) < 2:
+    good = _label(value)
+    given = next((name for name in _ANSWERS if value.get(name) is not None), None)
+    answer = None if given is None else _answer(value[given], given)
+    prompt = _prompt_of(value, (*_CONVERSATIONS, *_PROMPTS) if answer is None else _BY_RANK)
+    whole = prompt.text if prompt is not None and answer is None else answer
+    if _is_conversation(whole):
+        if len(whole) < 2 or _role(whole[-1]) not in _ASSISTANTS:
             raise RowError("expected messages that end with the assistant's")
-        return Judged(source, _row(value, messages[:-1], messages[-1], source), bool(label))
-    prompt = _prompt(row)
-    answer = next((row[name] for name in ("completion", "response", "output", "answer")
-                   if row.get(name) is not None), None)  # fmt: skip
+        prompt, answer = _Prompt("messages", whole[:-1]), whole[-1:]
     if prompt is None or answer is None:
         raise RowError("a judged completion has prompt and completion, or messages")
-    return Judged(source, _row(value, prompt, answer, source), bool(label))
+    return Judged(source, _row(value, prompt, answer, source), good)
 
 
-def _prompt(value: Mapping[str, Any]) -> Any:
-    """The prompt of a row, as it is there: a text or messages; None where there is none."""
-    for name in (*_CONVERSATIONS, *_PROMPTS):
-        if value.get(name) not in (None, "", []):
-            return value[name]
+def _margin(given: Any) -> float:
+    """By how much one completion is better; a cell of CSV is text."""
+    try:
+        margin = math.nan if isinstance(given, bool) else float(given or 0)
+    except (TypeError, ValueError):
+        margin = math.nan
+    if not math.isfinite(margin):
+        raise RowError(f"margin must be a number. Got {given!r:.60}")
+    return margin
+
+
+def _label(value: Mapping[str, Any]) -> bool:
+    """Whether a completion is good; a cell of CSV is text."""
+    label = next((value[name] for name in _LABELS if value.get(name) is not None), None)
+    if label is None:
+        pairs = "; pairs are for --method dpo" if value.get("chosen") is not None else ""
+        raise RowError(f"a judged completion has a label, true or false, but there is none{pairs}")
+    known = {"true": True, "1": True, "false": False, "0": False}
+    found = known.get(str(int(label) if label in (0, 1) else label).strip().lower())
+    if found is None:
+        raise RowError(f"a judged completion has a label, true or false. Got {label!r:.60}")
+    return found
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """What a row asks, with the name of the column that it stands in."""
+
+    column: str
+    text: Any
+    """A text, or a list of messages."""
+
+
+_BY_RANK = ("prompt", *_CONVERSATIONS, *_PROMPTS)  # some have the chosen conversation as messages
+
+
+def _prompt_of(value: Mapping[str, Any], columns: Sequence[str] = _BY_RANK) -> _Prompt | None:
+    """The prompt of a row, from the first column that has one; None where there is none. Raises
+    RowError for what is neither a text nor messages."""
+    for name in columns:
+        found = value.get(name)
+        if found in (None, "", []):
+            continue
+        if name in _CONVERSATIONS and isinstance(found, str):  # a cell of CSV
+            try:
+                found = json.loads(found)
+            except (ValueError, RecursionError):
+                raise RowError(f"'{name}' must be JSON. Got {found!r:.80}") from None
+        found = [found] if isinstance(found, Mapping) else found
+        if not (_is_messages(found) or (isinstance(found, str) and name in _PROMPTS)):
+            raise RowError("a prompt is a text or a list of messages")
+        return _Prompt(name, found)
     return None
+
+
+def _answer(given: Any, name: str) -> Any:
+    """A completion: a text, or a list of messages."""
+    found = [given] if isinstance(given, Mapping) else given
+    if not (isinstance(found, str) or _is_messages(found)):
+        raise RowError(f"{name} must be a text, or messages. Got {given!r:.60}")
+    if isinstance(found, str) and not found.strip():
+        raise RowError(f"{name} is empty")
+    return found
+
+
+def _as_messages(answer: Any) -> list[Any]:
+    return [{"role": "assistant", "content": answer}] if isinstance(answer, str) else answer
+
+
+def _is_messages(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(m, Mapping) for m in value)
+
+
+def _role(message: Mapping[str, Any]) -> Any:
+    return message.get("role", message.get("from"))
+
+
+def _is_conversation(value: Any) -> bool:
+    """Whether messages begin with what is asked, and are no completion alone."""
+    return _is_messages(value) and _role(value[0]) in ("system", "user", "human")
+
+
+def _repeats(prompt: _Prompt, first: Any, second: Any) -> bool:
+    """Whether completions are whole conversations, with the prompt in them already."""
+    if not (_is_conversation(first) and _is_conversation(second)):
+        return False
+    return isinstance(prompt.text, str) or prompt.text[0] in (first[0], second[0])
 
 
 def _shared(first: Any, second: Any) -> tuple[list[Any], list[Any], list[Any]]:
     """What two conversations share at their beginning, and the rest of each."""
-    if not isinstance(first, list) or not isinstance(second, list):
-        raise RowError("expected a prompt; without one, chosen and rejected are conversations")
+    if not (_is_messages(first) and _is_messages(second)):
+        raise RowError(
+            "expected a prompt beside chosen and rejected; only conversations (lists of messages) "
+            "have it in them"
+        )
     shared = 0
     while shared < min(len(first), len(second)) - 1 and first[shared] == second[shared]:
         shared += 1
@@ -146,42 +239,47 @@ def _shared(first: Any, second: Any) -> tuple[list[Any], list[Any], list[Any]]:
     return first[:shared], first[shared:], second[shared:]
 
 
-def _row(value: Mapping[str, Any], prompt: Any, answer: Any, source: str) -> ChatRow | PromptRow:
+def _row(
+    value: Mapping[str, Any], prompt: _Prompt, answer: Any, source: str
+) -> ChatRow | PromptRow:
     """A prompt and a completion as fine-tuning reads them; earlier answers are not trained."""
     beside = {name: value[name] for name in _BESIDE if value.get(name) is not None}
-    if isinstance(prompt, str) and isinstance(answer, str):
-        return _checked(
-            parse_row({**beside, "prompt": prompt, "completion": answer}, source=source, columns={})
-        )
-    asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    answered = {"role": "assistant", "content": answer} if isinstance(answer, str) else answer
-    answers = answered if isinstance(answered, list) else [answered]
-    if not isinstance(asked, list) or not answers:
-        raise RowError("a prompt is a text or a list of messages, a completion a text or messages")
-    messages = [*(_untrained(message) for message in asked), *map(_named, answers)]
-    row = {name: each for name, each in beside.items() if name in ("tools", "system")}
-    return _checked(parse_row({**row, "messages": messages}, source=source, columns={}))
+    asked = prompt.text
+    if isinstance(asked, str):
+        said = answer if isinstance(answer, str) else "..."  # not looked at
+        row = _checked({**beside, prompt.column: asked, "completion": said}, source)
+        if isinstance(row, PromptRow):
+            if isinstance(answer, str) and not beside.get("tools"):
+                return row
+            row = row.as_chat()
+        asked = list(row.messages[:-1])
+    if asked[-1:] == _as_messages(answer):
+        raise RowError("the prompt ends with a completion of it already")
+    return _checked({**beside, "prompt": asked, "completion": _as_messages(answer)}, source)
 
 
-def _named(message: Any) -> Any:
-    """A message by transformers' names."""
-    if isinstance(message, Mapping) and "from" in message:
-        roles = {"human": "user", "gpt": "assistant"}
-        role = roles.get(message["from"], message["from"])
-        return {"role": role, "content": message.get("value")}
-    return message
+def asked_and_said(value: Mapping[str, Any], source: str) -> tuple[ChatRow, Message | None] | None:
+    """What a row asks, as a conversation without an answer, and the answer where ``messages`` end
+    with one; None where nothing is asked. Raises RowError."""
+    prompt = _prompt_of(value)
+    if prompt is None:
+        return None
+    asked, answer = prompt.text, [{"role": "assistant", "content": "..."}]  # not looked at
+    said = prompt.column in _CONVERSATIONS and _role(asked[-1]) in _ASSISTANTS
+    if said:
+        asked, answer = asked[:-1], asked[-1:]
+    if not asked:
+        return None
+    row = _row(value, _Prompt(prompt.column, asked), answer, source)
+    assert isinstance(row, ChatRow)
+    before = replace(row, messages=row.messages[:-1], trained_turns=())
+    return before, row.messages[-1] if said else None
 
 
-def _untrained(message: Any) -> Any:
-    message = _named(message)
-    if isinstance(message, Mapping) and message.get("role") == "assistant":
-        return {**message, "weight": 0}
-    return message
-
-
-def _checked(row: Row) -> ChatRow | PromptRow:
+def _checked(value: Mapping[str, Any], source: str) -> ChatRow | PromptRow:
+    row = parse_row(value, source=source, columns={})
     if isinstance(row, TextRow):
-        raise RowError("expected a prompt and completions. Got a text")
+        raise RowError("expected a prompt with a completion. Got a text")
     return row
 
 
@@ -191,14 +289,14 @@ def _said(row: ChatRow | PromptRow) -> Any:
 
 
 def pairs_of_examples(
-    source: Path | str, *, left_out: Callable[[], None] = lambda: None
+    source: Path | str, *, split: Split = "train", left_out: Callable[[], None] = lambda: None
 ) -> Iterator[Pair]:
-    """The examples to train on, as pairs. ``left_out`` is called for each that no wrong answer is
+    """The examples of a split, as pairs. ``left_out`` is called for each that no wrong answer is
     found for. Raises DataError, and ArtifactError where the corpus that they were made from is not
     where it was."""
     file = examples_file(source)
-    asked = with_passages(file)
-    before = {each.id: each for each in read_examples(file, split="train", decided=False)}
+    asked = with_passages(file, split=split)
+    before = {each.id: each for each in read_examples(file, split=split, decided=False)}
     answers = [
         (example, prompts.answer_text(example)) for example, _ in asked if example.answerable
     ]
@@ -221,10 +319,10 @@ def pairs_of_examples(
 
 
 def judged_examples(
-    source: Path | str, *, left_out: Callable[[], None] = lambda: None
+    source: Path | str, *, split: Split = "train", left_out: Callable[[], None] = lambda: None
 ) -> Iterator[Judged]:
     """The same, each completion for itself."""
-    for pair in pairs_of_examples(source, left_out=left_out):
+    for pair in pairs_of_examples(source, split=split, left_out=left_out):
         yield Judged(pair.source, pair.chosen, True)
         yield Judged(pair.source, pair.rejected, False)
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from linnet.align.preferences import with_passages
+from linnet.align.preferences import asked_and_said, with_passages
 from linnet.align.rewards import Sample
+from linnet.align.thumbs import is_thumbs
 from linnet.errors import DataError
 from linnet.examples import prompts
 from linnet.examples.record import examples_file, is_examples
 from linnet.finetune.examples import hash_prompt
-from linnet.finetune.row_schema import RowError
-from linnet.finetune.rows import open_source, read_values
+from linnet.finetune.row_schema import Message, RowError
+from linnet.finetune.rows import Split, open_source, read_values
+from linnet.tokenizer.chat import joined_text
 
 if TYPE_CHECKING:
     from linnet.tokenizer import Tokenizer
@@ -31,6 +34,7 @@ class Prompt:
     source: str
     messages: tuple[dict[str, Any], ...]
     known: Sample
+    tools: tuple[Any, ...] | None = None
 
     @property
     def key(self) -> int:
@@ -51,19 +55,21 @@ class EncodedPrompt:
         return self.prompt.key
 
 
-def read_prompts(source: str | Path) -> Iterator[Prompt]:
-    """Prompts of ``linnet examples``, each with its passage before it, or of a file of rows.
+def read_prompts(source: str | Path, split: Split = "train") -> Iterator[Prompt]:
+    """Prompts of a split: of ``linnet examples``, each with its passage before it, or of rows.
 
-    A row has ``prompt`` (a text or messages), and what rewards read of it: ``answer`` or
-    ``answers``, ``passage``, ``answerable``, ``schema``, ``language``. Raises DataError.
+    A row has a prompt in the forms that pairs have it in, and what rewards read of it: ``answer``
+    or ``answers``, ``passage``, ``answerable``, ``schema``, ``language``. Raises DataError.
     """
     if is_examples(source):
-        yield from _of_examples(examples_file(source))
+        yield from _of_examples(examples_file(source), split)
         return
     opened = open_source(source)
     if opened.corpus is not None:
         raise DataError(f"{source}: expected examples or rows with prompts. Got a corpus")
-    for file in opened.files.get("train", []):
+    for file in opened.files.get(split, []):
+        if is_thumbs(file):
+            raise DataError(f"{file}: expected prompts. Got thumbs: --method kto learns from them")
         for name, value in read_values(file):
             try:
                 yield _of_row(value, name)
@@ -80,9 +86,14 @@ def encode_prompts(
         if chat:
             from linnet.tokenizer import encode_chat
 
-            ids = encode_chat(tokenizer, list(prompt.messages), add_generation_prompt=True).ids
+            try:
+                ids = encode_chat(
+                    tokenizer, prompt.messages, tools=prompt.tools, add_generation_prompt=True
+                ).ids
+            except DataError as error:
+                raise DataError(f"{prompt.source}: {error}") from None
         else:
-            text = prompts.BETWEEN.join(str(m["content"]) for m in prompt.messages)
+            text = prompts.BETWEEN.join(joined_text(m["content"]) for m in prompt.messages)
             whole = tokenizer.encode_arrays([text + prompts.BETWEEN])[0]
             ids = np.concatenate([tokenizer.start, whole]).astype(int).tolist()
         if len(ids) > longest:
@@ -92,8 +103,8 @@ def encode_prompts(
     return encoded, dropped
 
 
-def _of_examples(file: Path) -> Iterator[Prompt]:
-    for example, passage in with_passages(file):
+def _of_examples(file: Path, split: Split) -> Iterator[Prompt]:
+    for example, passage in with_passages(file, split=split):
         known = Sample(
             asked=example.question,
             text="",
@@ -112,28 +123,35 @@ def _of_examples(file: Path) -> Iterator[Prompt]:
 def _of_row(value: Any, source: str) -> Prompt:
     if isinstance(value, RowError):
         raise value
-    if not isinstance(value, dict) or not value.get("prompt"):
+    found = asked_and_said(value, source) if isinstance(value, dict) else None
+    if found is None:
         raise RowError("expected an object with a prompt")
-    given = value["prompt"]
-    messages = [{"role": "user", "content": given}] if isinstance(given, str) else given
-    if not isinstance(messages, list) or not all(
-        isinstance(m, dict) and isinstance(m.get("content"), str) and m.get("role")
-        for m in messages
-    ):
-        raise RowError("a prompt is a text or a list of messages")
-    answers: Any = next((value[name] for name in _ANSWERS if value.get(name) is not None), [])
+    asked, said = found
     _require_known(value)
     known = Sample(
-        asked=messages[-1]["content"],
+        asked=joined_text(asked.messages[-1]["content"]),
         text="",
         passage=value.get("passage"),
-        expected=tuple(map(str, answers if isinstance(answers, list) else [answers])),
+        expected=_expected(value, said),
         answerable=value.get("answerable") is not False,
         schema=value.get("schema"),
         language=str(value.get("language") or "en"),
         row=value,
     )
-    return Prompt(source, tuple(messages), known)
+    return Prompt(source, asked.messages, known, asked.tools)
+
+
+def _expected(value: Mapping[str, Any], said: Message | None) -> tuple[str, ...]:
+    """Right answers: of a message its text, of values that are no text their JSON."""
+    given: Any = next((value[name] for name in _ANSWERS if value.get(name) is not None), said or [])
+    found = []
+    for each in given if isinstance(given, list) else [given]:
+        if isinstance(each, dict) and "role" in each:
+            each = joined_text(each.get("content") or "")
+        if each is not None:
+            is_nested = isinstance(each, dict | list)
+            found.append(json.dumps(each, ensure_ascii=False) if is_nested else str(each))
+    return tuple(found)
 
 
 def _require_known(value: dict[str, Any]) -> None:

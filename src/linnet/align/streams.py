@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from linnet.align.encoding import Completion, Unit, pad
+from linnet.align.encoding import Completion, Unit, pad, shortened
 from linnet.align.reference import log_probs
 from linnet.shards.batches import Batch
 from linnet.train.text_pairs import ShuffledBatches
@@ -61,15 +61,21 @@ def shuffled(
     )
 
 
-def mismatched(units: Sequence[Unit], *, seed: int) -> list[Completion]:
-    """Each prompt with the completion of another, as KTO measures divergence by."""
+def mismatched(units: Sequence[Unit], *, seed: int, context: int) -> list[Completion]:
+    """Each prompt with the completion of another, as KTO measures divergence by.
+
+    Where both are long, the prompt loses its middle, as it would with a completion of its own.
+    """
     order = np.random.default_rng(seed).permutation(len(units))
     following = {int(one): int(other) for one, other in zip(order, np.roll(order, -1), strict=True)}
     found = []
     for place, unit in enumerate(units):
         own, other = unit.completions[0], units[following[place]].completions[0]
         tokens = np.concatenate([own.tokens[: own.start], other.tokens[other.start :]])
-        found.append(Completion(tokens, np.arange(len(tokens)) >= own.start))
+        trained = np.concatenate([own.trained[: own.start], other.trained[other.start :]])
+        made = Completion(tokens, trained)
+        over = max(0, made.places - context)
+        found.append(shortened(made, over, prompt=own.start) if over else made)
     return found
 
 

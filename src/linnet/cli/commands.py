@@ -18,7 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "Train a language model on encoded documents."),
     "examples": ("examples", "Make questions out of documents, review them, export them."),
     "finetune": ("finetune", "Adapt a model to examples or documents: LoRA, or all weights."),
-    "align": ("align", "Align a model with preferences: DPO, KTO, or a reward model."),
+    "align": ("align", "Align a model with preferences or rewards: DPO, KTO, GRPO."),
     "evaluate": ("evaluate", "Score a model on held-out text, beside simple baselines."),
     "compare": ("compare", "Compare runs of evaluate, or models on the same questions."),
     "route": ("route", "Learn which model a question goes to; explain it, replay the past."),

@@ -41,7 +41,7 @@ _GIVEN = ("input", "context")
 _SYSTEM = ("system", "system_prompt")
 COLUMNS = (*CONVERSATIONS, *PROMPTS, *COMPLETIONS, "text", "input", "system", "history", "tools")
 _EXPECTED = "messages, prompt with completion, or text"
-_MEDIA = ("images", "image", "videos", "video", "audios", "audio")
+MEDIA = ("images", "image", "videos", "video", "audios", "audio")
 _BLANK_LINE = "\n\n"
 
 _SHAREGPT = {
@@ -203,7 +203,7 @@ def parse_row(value: Any, *, source: str, columns: Mapping[str, str]) -> Row:
 
 def _refuse_pictures(row: Mapping[str, Any]) -> None:
     """Raise RowError for a row whose text points to a picture or sound in another column."""
-    for name in _MEDIA:
+    for name in MEDIA:
         if row.get(name) and f"<{name.rstrip('s')}>" in json.dumps(row, default=str):
             raise RowError(
                 f"it has '{name}', and text that stands for them; a model of text cannot be "
