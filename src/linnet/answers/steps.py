@@ -14,7 +14,7 @@ from linnet.answers.upkeep import SkipStep, Step
 from linnet.answers.workspace import Workspace
 from linnet.artifact import Artifact
 from linnet.data import prepare
-from linnet.errors import DataError
+from linnet.errors import ArtifactError, DataError
 from linnet.progress import Progress
 from linnet.retrieval.indexing import for_search, index_corpus
 
@@ -122,7 +122,10 @@ def _made(place: Path, make: Callable[[], Artifact], said: Callable[[Artifact], 
 def _identity(place: Path) -> object:
     if not artifact.is_artifact(place):
         return None
-    manifest = artifact.read(place).manifest
+    try:
+        manifest = artifact.read(place).manifest
+    except ArtifactError:  # it is made anew
+        return None
     return manifest.recipe, manifest.content, manifest.generation
 
 

@@ -206,6 +206,9 @@ def _as_before(answering: CurrentAssistant) -> bool:
     except LinnetError as error:
         err.print(as_typed(str(error)), style="yellow", markup=False)
         return False
+    if answering.gate_problem:
+        said = f"{answering.gate_problem}; until that is done here no answer is held back by it"
+        err.print(as_typed(said), style="yellow", markup=False)
     return True
 
 

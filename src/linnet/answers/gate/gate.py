@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +84,7 @@ def open_gate(index: Path | str) -> Gate:
     if found.manifest.format != FORMAT:
         raise ArtifactError(
             f"{found.path}: expected a gate of format {FORMAT}. Got {found.manifest.format}; "
-            "run 'linnet gate fit' again"
+            f"run 'linnet gate fit {found.path.parent}' again"
         )
     try:
         values = read_json(found.path / MODEL_FILE)
@@ -94,9 +96,13 @@ def open_gate(index: Path | str) -> Gate:
             MonotoneModel.from_json(values["scope"]),
             from_mapping(Certificate, values["certificate"], where=MODEL_FILE),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+    except (
+        OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, ConfigError,
+        zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
         raise DamagedError(
-            f"{found.path} cannot be read ({error}); run 'linnet gate fit' again"
+            f"{found.path} cannot be read ({error}); "
+            f"run 'linnet gate fit {found.path.parent}' again"
         ) from None
 
 
