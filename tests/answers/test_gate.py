@@ -29,7 +29,7 @@ from linnet.errors import ArtifactError, DamagedError, DataError
 from linnet.examples.record import Example
 from linnet.retrieval import Found, Passage, PassagesInMemory, Place, make_index
 from linnet.retrieval.config import IndexConfig
-from linnet.scoring.bounds import binomial_tail
+from linnet.scoring.bounds import binomial_tail, certify
 
 TEXT = "The library opens at nine. It closes at six on Fridays."
 
@@ -416,6 +416,20 @@ def test_a_gate_that_cannot_be_read_keeps_nobody_from_an_answer_while_another_is
     current.renew()
     assert current.gate is not None
     assert current.gate_problem == ""
+
+
+def test_a_gate_that_promises_nothing_is_read_as_it_was_written(
+    fitted: Fitted, tmp_path: Path
+) -> None:
+    nothing = replace(fitted.gate, certificate=certify(np.zeros(0), np.zeros(0, bool), [], 0.05))
+    with artifact.create(
+        tmp_path / "gate", kind=KIND, format=FORMAT, config={}, inputs={}
+    ) as draft:
+        write_gate(nothing, draft.path)
+    assert open_gate(tmp_path).certificate == nothing.certificate
+    file = tmp_path / "gate" / "gate.json"  # as some were written, without what is None
+    file.write_text(file.read_text().replace('"threshold": null,', " " * 18))
+    assert open_gate(tmp_path).certificate.threshold is None
 
 
 def test_where_nothing_can_be_promised_everything_is_refused() -> None:

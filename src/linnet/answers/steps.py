@@ -97,9 +97,16 @@ def fit_the_gate(work: Workspace, progress: Progress) -> str | None:
     if not artifact.is_artifact(work.path / EXAMPLES):
         raise SkipStep("there are no questions to learn from")
     try:
-        return _made(place, lambda: fit_gate(work.path, progress=progress), lambda made: "fitted")
+        return _made(place, lambda: fit_gate(work.path, progress=progress), _promised)
     except DataError as error:
         raise SkipStep(str(error)) from None
+
+
+def _promised(gate: Artifact) -> str:
+    promise = gate.stats["promise"]
+    if promise["threshold"] is None:
+        return "nothing can be promised of so few questions, so none is answered"
+    return f"at most {promise['rate']:.1%} of its answers are wrong"
 
 
 STEPS = (

@@ -68,7 +68,7 @@ def write_gate(gate: Gate, directory: Path) -> None:
         "reference": gate.reference.to_json(),
         "right": gate.right.to_json(),
         "scope": gate.scope.to_json(),
-        "certificate": to_mapping(gate.certificate),
+        "certificate": {"threshold": None, **to_mapping(gate.certificate)},
     }
     output.write_json(directory / MODEL_FILE, values)
     with output.create_file(directory / TERMS_FILE) as file:
@@ -94,7 +94,9 @@ def open_gate(index: Path | str) -> Gate:
             _read_reference(found.path, values["reference"]),
             MonotoneModel.from_json(values["right"]),
             MonotoneModel.from_json(values["scope"]),
-            from_mapping(Certificate, values["certificate"], where=MODEL_FILE),
+            from_mapping(
+                Certificate, {"threshold": None, **values["certificate"]}, where=MODEL_FILE
+            ),
         )
     except (
         OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, ConfigError,
