@@ -1,5 +1,6 @@
 """Who answers: by request, rule and attempt, within policy and budget; and who when one fails."""
 
+import dataclasses
 import threading
 from collections.abc import Sequence
 from pathlib import Path
