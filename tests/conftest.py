@@ -23,13 +23,10 @@ READERS = ("linnet.data.preparation.ProcessPool", "linnet.data.masked.ProcessPoo
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 # The same examples in every run; `pytest -m slow` searches with fresh ones (test_properties.py).
-# A busy machine is slow: that fails no test.
-settings.register_profile(
-    "seeded", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.register_profile(
-    "fresh", settings.get_profile("seeded"), derandomize=False, max_examples=1000
-)
+# However long they take: machines are busy.
+PATIENT: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("seeded", derandomize=True, **PATIENT)
+settings.register_profile("fresh", derandomize=False, max_examples=1000, **PATIENT)
 settings.load_profile("seeded")
 
 

@@ -499,6 +499,29 @@ def test_fingerprints_follow_an_index(tmp_path: Path, monkeypatch: pytest.Monkey
     own.close()
 
 
+def test_documents_whose_reading_failed_are_read_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("linnet.routing.protected._LOOK_SECONDS", 0.0)
+    place = tmp_path / "index"
+    index(DOCUMENTS, place)
+    own = policy(**LOCAL)
+    own.protect(Index.open(place))
+    later = "Our supplier of bolts is going to be changed without notice."
+    assert held(own, asked(later)) == ""
+    index({**DOCUMENTS, "hr/new.md": later}, place)
+    with monkeypatch.context() as failing:
+        failing.setattr(Index, "passages", broken)
+        with pytest.raises(OSError, match="no space"):
+            held(own, asked(later))
+    assert "document that stays" in held(own, asked(later))
+    own.close()
+
+
+def broken(*_: object, **__: object) -> None:
+    raise OSError("no space")
+
+
 def test_fingerprints_are_kept_and_made_again_where_they_do_not_fit(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

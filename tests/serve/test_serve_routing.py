@@ -239,6 +239,9 @@ def test_a_verdict_is_noted_in_the_log(server: Routed) -> None:
     assert server.post("/v1/linnet/feedback", id=found["id"], good=False) == (200, {"noted": True})
     (entry,) = server.entries()[:1]
     assert (entry.id, entry.good) == (found["id"], False)
+    status, error = server.post("/v1/linnet/feedback", id="chatcmpl-0123", good=True)
+    assert (status, error["error"]["code"], error["error"]["param"]) == (404, "not_found", "id")
+    assert "X-Request-Id" in error["error"]["message"]
 
 
 def test_models_are_listed_with_their_places_and_prices(server: Routed) -> None:

@@ -152,7 +152,12 @@ def _continued(rest: str, before: Before, language: Language) -> str:
     place = asked.casefold().rfind(before.subject.casefold())
     if place < 0 or len(asked.casefold()) != len(asked):
         return f"{asked} {said}?"
-    return f"{asked[:place]}{said}{asked[place + len(before.subject) :]}?"
+    head = asked[:place]
+    if first in language.articles:  # in the place of the one that is there
+        own = words_of(head)[-1:]
+        if own and own[0].key in language.articles and not head[own[0].end :].strip():
+            head = head[: own[0].start]
+    return f"{head}{said}{asked[place + len(before.subject) :]}?"
 
 
 def _phrase_end(text: str, preposition: Word, language: Language) -> int:
