@@ -106,7 +106,7 @@ def settings(**changes: Any) -> CompressConfig:
 # --- formats --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("format", MADE_BY_LIBGGUF)
+@pytest.mark.parametrize("format", [*MADE_BY_LIBGGUF, "q4_0"])
 def test_formats_are_what_llama_cpp_reads(format: str) -> None:
     """gguf reads what libgguf writes, number for number, and the size is what was foretold."""
     generator = np.random.default_rng(1)
@@ -120,7 +120,7 @@ def test_formats_are_what_llama_cpp_reads(format: str) -> None:
     assert ((ours - values) ** 2).mean() < 0.1
 
 
-@pytest.mark.parametrize("format", ["q3_k", "q4_k", "iq4_xs", "iq4_nl", "q5_0"])
+@pytest.mark.parametrize("format", ["q3_k", "q4_k", "iq4_xs", "iq4_nl", "q5_0", "q4_0"])
 def test_an_importance_matrix_puts_errors_where_they_do_not_matter(format: str) -> None:
     generator = np.random.default_rng(2)
     values = torch.from_numpy(generator.normal(size=(64, 256)).astype(np.float32))
