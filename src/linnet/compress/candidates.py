@@ -155,6 +155,7 @@ def make_file(
         make_directory(neighbour)
         texts = rows if plan.gptq else ()
         write_packed(deepcopy(model), source, neighbour, plan.packed, texts)
+        remove(file)
         neighbour.replace(file)
         return
     stored = {}

@@ -115,7 +115,7 @@ class CompressConfig(Config):
     def shares(self) -> tuple[float, ...]:
         """The shares of the parameters that pruned models keep, largest first."""
         try:
-            found = {float(part) for part in self.prune.split(",")} if self.prune else set()
+            found = {round(float(part), 4) for part in self.prune.split(",") if self.prune}
         except ValueError:
             found = {0.0}
         if not all(0 < share < 1 for share in found):
