@@ -6,6 +6,7 @@ import math
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from linnet.align import align as align_module
 from linnet.align.align import align
 from linnet.align.config import METHODS, METHODS_OF, AlignConfig
 from linnet.align.encoding import Completion, Unit, UnitsReport, encode_units, pad, remedies_for
+from linnet.align.learning import read_learning
 from linnet.align.objectives import (
     DesirabilityLoss,
     PreferenceLoss,
@@ -419,6 +421,25 @@ def test_a_reward_model_is_read_by_transformers(base: Path, tmp_path: Path) -> N
             for text in texts
         )
     assert right > wrong
+
+
+def test_a_reward_model_reads_what_transformers_gives_it(base: Path, tmp_path: Path) -> None:
+    """To the last token that the chat template writes, as that is the one that is scored."""
+    transformers = pytest.importorskip("transformers")
+    tokenizer = with_chat(load(base / "model")).tokenizer
+    tokenizer.save(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    rows = [{"prompt": "Say it." * n, "chosen": "yes", "rejected": "no"} for n in (1, 2, 40)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    using: Any = SimpleNamespace(tokenizer=tokenizer, shape=SimpleNamespace(context=64))
+    config = settings(method="reward", context=64, template="auto", held_out=0.0)
+    found: Any = read_learning([tmp_path / "rows.jsonl"], using, config, None, Listening())
+    *short, long = [unit.completions[0].tokens.tolist() for unit in found.train]
+    for ids, row in zip(short, rows, strict=False):
+        ask, said = {"content": row["prompt"]}, {"content": row["chosen"]}
+        messages = [{"role": "user", **ask}, {"role": "assistant", **said}]
+        assert ids == theirs.apply_chat_template(messages, return_dict=True)["input_ids"]
+    assert len(long) == 64  # no more than a model has positions
 
 
 @pytest.mark.parametrize("method", ["dpo", "kto"])

@@ -58,12 +58,23 @@ TABLE = Sample("?", "", schema={"type": "object", "required": ["a"]})
         ("quotes", SAID, 1.0),
         ("quotes", Sample("", '"a blue one" "the tower"', passage="the tower"), 0.5),
         ("quotes", Sample("", "none at all", passage="the tower"), 0.0),
+        (
+            "quotes",
+            Sample(
+                "",
+                "„ein Turm” ”ett torn” »et tårn« 「高い塔」",
+                passage=("ein\nTurm ett torn et  tårn 高い塔"),
+            ),
+            1.0,
+        ),
         ("quotes", REFUSED, 1.0),
         ("cites", SAID, 2 / 3),
         ("refuses", SAID, 1.0),
         ("refuses", REFUSED, 1.0),
         ("refuses", Sample("", "Jane did.", answerable=False), 0.0),
         ("refuses", Sample("", "I don't know."), 0.0),
+        ("refuses", Sample("", " "), 0.0),
+        ("concise", Sample("", ""), 0.0),
         ("exact", Sample("", "The 12 m", expected=("12 m",)), 1.0),
         ("exact", Sample("", "13 m", expected=("12 m",)), 0.0),
         ("exact", REFUSED, 1.0),
@@ -346,6 +357,13 @@ def test_prompts_in_the_forms_of_others(tmp_path: Path) -> None:
         file.write_text(json.dumps(row))
         with pytest.raises(DataError, match=message):
             list(read_prompts(file))
+
+
+def test_a_reward_that_reads_what_rows_lack_is_named() -> None:
+    rewards = choose_rewards(("exact", "grounded", "ends"))
+    samples = [SAID, REFUSED, Sample("", ""), Sample("", "", expected=("a",))]
+    assert rewards.unread(samples) == {"exact": ("answer", 1), "grounded": ("passage", 2)}
+    assert choose_rewards(("exact",), {"exact": lambda sample: 0.5}).unread(samples) == {}
 
 
 @pytest.mark.parametrize("method", ["dpo", "grpo"])

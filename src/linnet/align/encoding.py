@@ -23,6 +23,7 @@ from linnet.finetune.encoding import Flags, Ids, encode_rows
 from linnet.finetune.examples import hash_prompt
 from linnet.finetune.row_schema import ChatRow, PromptRow
 from linnet.shards.batches import Batch
+from linnet.tokenizer import encode_chat
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -134,9 +135,11 @@ def encode_units(
     config: ExamplesConfig,
     *,
     too_long: Literal["cut", "drop"] = "cut",
+    tail: Sequence[int] = (),
     report: UnitsReport | None = None,
 ) -> list[Unit]:
-    """The units of rows, in order. What happens to rows is counted in ``report``.
+    """The units of rows, in order. What happens to rows is counted in ``report``. ``tail``: what
+    comes behind a completion, and is not trained.
 
     The texts of few rows are in memory at a time. Raises DataError, naming the row, for a
     conversation that the template refuses.
@@ -151,7 +154,7 @@ def encode_units(
         completions = []
         for _ in _parts(row):
             _, made = next(encoded)
-            completions += [Completion(each.tokens, each.trained) for each in made]
+            completions += [_followed(Completion(each.tokens, each.trained), tail) for each in made]
         report.rows += 1
         key = hash_prompt(_parts(row)[0].key)
         unit = _unit(row, key, tuple(completions))
@@ -162,6 +165,24 @@ def encode_units(
         elif (fitted := _fitted(unit, config.context, too_long, report)) is not None:
             units.append(fitted)
     return units
+
+
+def template_tail(tokenizer: Tokenizer) -> list[int]:
+    """What the chat template writes behind an answer, such as a line break: a model that scores
+    reads it as well, as it looks at the last token that transformers gives it."""
+    messages = [{"role": role, "content": "Yes."} for role in ("user", "assistant")]
+    chat = encode_chat(tokenizer, messages)
+    last = max((place for place, is_said in enumerate(chat.trained) if is_said), default=-1)
+    return list(chat.ids[last + 1 :]) if last >= 0 else []
+
+
+def _followed(completion: Completion, tail: Sequence[int]) -> Completion:
+    if not tail:
+        return completion
+    return Completion(
+        np.concatenate([completion.tokens, np.array(tail, np.uint32)]),
+        np.concatenate([completion.trained, np.zeros(len(tail), bool)]),
+    )
 
 
 def _unit(row: Pair | Judged, key: int, completions: tuple[Completion, ...]) -> Unit:

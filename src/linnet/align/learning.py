@@ -22,6 +22,7 @@ from linnet.align.encoding import (
     encode_units,
     remedies_for,
     require_units,
+    template_tail,
 )
 from linnet.align.objectives import DesirabilityLoss, PolicyLoss, PreferenceLoss, token_log_probs
 from linnet.align.preferences import (
@@ -220,11 +221,17 @@ class PreferenceLearning:
     ) -> PreferenceLearning:
         """Units to train on and to hold out, by their prompts. Raises DataError."""
         report = UnitsReport()
+        encoding, tail = examples_config(config), list[int]()
+        if config.method == "reward":
+            # Whole texts are read, the last token too, and as transformers' templates end them.
+            encoding = dataclasses.replace(encoding, context=config.context - 1)
+            if config.template != "none" and base.tokenizer.chat_template is not None:
+                tail = template_tail(base.tokenizer)
         with progress.task("reading preferences", unit="rows"):
             units, apart = (
                 encode_units(
-                    _rows_of(data, config, report, split), base.tokenizer, examples_config(config),
-                    too_long=config.too_long, report=report,
+                    _rows_of(data, config, report, split), base.tokenizer, encoding,
+                    too_long=config.too_long, tail=tail, report=report,
                 )
                 for split in _SPLITS
             )  # fmt: skip
@@ -379,6 +386,14 @@ class PolicyLearning:
         if apart and (alike := len(prompts) - len(train)):
             progress.warn(f"{alike:,} prompts left out: {ALSO_HELD_OUT}")
         require_prompts(train, dropped)
+        known = [each.prompt.known for each in (*train, *held_out)]
+        for name, (column, count) in rewards.unread(known).items():
+            said = (
+                f"the reward '{name}' reads '{column}', which {count:,} of {len(known):,} rows lack"
+            )
+            if count == len(known):
+                raise DataError(said)
+            progress.warn(f"{said}: it is of no use there")
         return cls(config, train, _drawn(held_out, seed=config.seed), rewards, dropped)
 
     def assemble(

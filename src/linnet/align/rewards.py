@@ -70,18 +70,23 @@ def well_formed(sample: Sample) -> float:
     return 1.0 if Validator(reader).holds(value, dict(sample.schema)) else 0.5
 
 
-_QUOTED = re.compile(r"\"([^\"]{3,})\"|“([^”]{3,})”|„([^“]{3,})“|«([^»]{3,})»")
+# In English, German and Polish, Swedish, French and Danish, Japanese.
+_QUOTED = re.compile(
+    r"\"([^\"]+)\"|“([^”]+)”|„([^“”]+)[“”]|”([^”]+)”|«([^»]+)»|»([^«]+)«|「([^」]+)」"
+)
+_LEAST_QUOTED = 3  # characters: less is a name
 
 
 def quotes(sample: Sample) -> float:
     """The share of its quotations that stand in the passage letter for letter; 0 without any.
 
-    Where there is no answer: 1 without quotations.
+    Where lines are broken does not count. Where there is no answer: 1 without quotations.
     """
-    said = [next(filter(None, found)).strip() for found in _QUOTED.findall(sample.text)]
+    quoted = (" ".join(next(filter(None, each)).split()) for each in _QUOTED.findall(sample.text))
+    said = [each for each in quoted if len(each) >= _LEAST_QUOTED]
     if not sample.answerable:
         return float(not said)
-    passage = sample.passage or ""
+    passage = " ".join((sample.passage or "").split())
     return sum(each in passage for each in said) / len(said) if said else 0.0
 
 
@@ -100,7 +105,9 @@ def cites(sample: Sample) -> float:
 
 
 def refuses(sample: Sample) -> float:
-    """1 for a refusal where there is no answer, and for none where there is one."""
+    """1 for a refusal where there is no answer, and for none where there is one; 0 for nothing."""
+    if not sample.text.strip():
+        return 0.0
     return float(is_refusal(sample.text, sample.language) != sample.answerable)
 
 
@@ -137,7 +144,9 @@ def ends(sample: Sample) -> float:
 
 
 def concise(sample: Sample) -> float:
-    """1 up to twice the words that were expected, falling to 0 at six times."""
+    """1 up to twice the words that were expected, falling to 0 at six times; 0 for nothing."""
+    if not sample.text.strip():
+        return 0.0
     wanted = max((len(words_of(each, sample.language)) for each in sample.expected), default=20)
     over = len(words_of(sample.text, sample.language)) / max(1, wanted)
     return min(1.0, max(0.0, (6 - over) / 4))
@@ -157,6 +166,16 @@ REWARDS: dict[str, Reward] = {
 """By name. The first line of each says what it gives."""
 
 
+_READ: Mapping[str, tuple[str, Callable[[Sample], bool]]] = {
+    "quotes": ("passage", lambda sample: bool(sample.passage)),
+    "grounded": ("passage", lambda sample: bool(sample.passage)),
+    "cites": ("cites", lambda sample: sample.row.get("cites") is not None),
+    "exact": ("answer", lambda sample: bool(sample.expected)),
+    "overlap": ("answer", lambda sample: bool(sample.expected)),
+}
+"""What a reward reads of the row where there is an answer, and whether it is there."""
+
+
 @dataclass(frozen=True)
 class Rewards:
     """Rewards with their weights."""
@@ -169,6 +188,17 @@ class Rewards:
         return {
             name: _called(name, reward, sample, source) for name, (reward, _) in self.parts.items()
         }
+
+    def unread(self, samples: Sequence[Sample]) -> dict[str, tuple[str, int]]:
+        """Rewards that need what some rows have not: the column, and of how many rows."""
+        found = {}
+        for name, (reward, _) in self.parts.items():
+            if name in _READ and reward is REWARDS[name]:
+                column, is_there = _READ[name]
+                count = sum(each.answerable and not is_there(each) for each in samples)
+                if count:
+                    found[name] = column, count
+        return found
 
     def total(self, each: Mapping[str, float]) -> float:
         """All of them by their weights, which are taken as shares."""
