@@ -195,7 +195,14 @@ def _gptq(section: Section) -> Scheme:
     section.require("pack_dtype", ("int32",))
     for key in ("lm_head", "dynamic"):
         section.require(key, (None, False, {}))
-    form = section.require("checkpoint_format", ("gptq", "gptq_v2"), default="gptq")
+    # GPTQModel says how it is stored under two names each, and earlier programs under one.
+    section.require("method", (None, GPTQ))
+    forms = {
+        section.require(key, (None, "gptq", "gptq_v2")) for key in ("format", "checkpoint_format")
+    } - {None}
+    if len(forms) > 1:
+        raise section.error("format", "must be what checkpoint_format is")
+    form = forms.pop() if forms else "gptq"
     size = section.integer("group_size", least=-1)
     if size == 0:
         raise section.error("group_size", "must be -1, or how many columns share a scale. Got 0")
@@ -268,6 +275,13 @@ class QuantisedFiles(WeightFiles):
     def is_packed(self, name: str) -> bool:
         """Whether a tensor is stored as whole numbers."""
         return name in self._parts
+
+    def is_no_bias(self, name: str) -> bool:
+        """Whether a tensor is the bias of zeros that older programs gave every packed matrix."""
+        stem, _, part = name.rpartition(".")
+        if part != "bias" or not self.is_packed(f"{stem}.weight"):
+            return False
+        return self[name].shape == self[f"{stem}.weight"].shape[:1] and not self.read(name).any()
 
     def codes(self, name: str, *, device: str | torch.device = "cpu") -> Codes:
         """A matrix as it is stored."""
