@@ -439,6 +439,8 @@ def test_where_nothing_can_be_promised_everything_is_refused() -> None:
     assert few.gate.certificate.rate > 0.001
     with pytest.raises(DataError, match="to learn from"):
         fit_trials(Assistant, index, made_cases(3), GateConfig())
+    with pytest.raises(DataError, match=r"set the threshold on \(people\).* Got none among 0"):
+        fit_trials(Assistant, index, made_cases(25), GateConfig(promise="people"))
 
 
 def test_over_resplits_the_promise_is_broken_no_more_often_than_it_says() -> None:

@@ -310,6 +310,17 @@ def test_patterns_have_an_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     own = policy(patterns=[{"matches": "(?:x|xx|x+)+$", "name": "SLOW"}])
     monkeypatch.setattr(policies, "_PATTERN_SECONDS", 0.001)
     assert "takes too long for" in held(own, asked("x" * 60 + "!"))
+    # What a busy machine had no time for is masked when it has.
+    text = "Z-1234 " + "x" * 16 + "!"
+    own = policy(
+        patterns=[{"matches": r"(?:x|xx|x+)+[QW]|Z-\d{4}", "name": "SLOW", "then": "mask"}]
+    )
+    assert "SLOW" in held(own, asked(text))
+    monkeypatch.setattr(policies, "_PATTERN_SECONDS", 60.0)
+    assert (
+        "Z-1234"
+        not in own.outgoing(asked(text), Context(), "elsewhere").conversation.messages[-1].text
+    )
     assert held(own, asked("Is it raining?")) == ""
 
 

@@ -163,7 +163,10 @@ def _cases(index: Path, people: Path | str | None) -> list[Case]:
     if not found and people is None:
         raise DataError(f"{index}: expected examples to fit a gate with; run linnet examples")
     if people is not None:
-        found += read_cases(people, corpus=index / "corpus")
+        asked = read_cases(people, corpus=index / "corpus")
+        if not asked:
+            raise DataError(f"{people}: expected questions of people, but there is none")
+        found += asked
     return found
 
 
