@@ -7,9 +7,11 @@ model. The model is tuned (``finetune``) on questions that stand once behind the
 behind one of another document that shares their rare words, where a refusal is right. It then goes
 on with rows that are harder to tell, as the other passage is of the same document, in three ways:
 more tuning, DPO (the wrong answer is another sentence of the passage, or to half of the answerable
-questions a refusal; ``dpo-answers``: never a refusal), and GRPO (rewards ``refuses``, ``overlap``,
-``ends``, and whether what it says stands in the passage letter for letter). All are asked about
-held-out documents, with passages of one sort or the other, greedily:
+questions a refusal; ``dpo-quarter``: to a quarter, ``dpo-answers``: to none; ``dpo-own``: what the
+tuned model itself answers, where that is wrong; ``dpo-own-sft1``: with the usual loss of what was
+chosen beside it, weighted by 1), and GRPO (rewards ``refuses``, ``overlap``, ``ends``, and whether
+what it says stands in the passage letter for letter). All are asked about held-out documents, with
+passages of one sort or the other, greedily:
 
 * refused where the passage does not say, and where it does,
 * token F1 of answers with the right sentence, a refusal counting 0,
@@ -29,6 +31,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +58,8 @@ from linnet.scoring.matching import token_f1, words_of
 
 KINDS = ("question", "near_miss", "unanswerable")
 SAMPLES = 2000
+POOR = 0.5
+"""Token F1 below which an answer of the model's own is a wrong one of a pair."""
 REWARD_FILE = '''
 def verbatim(sample):
     """1 where the answer stands in the passage letter for letter, or is not asked for."""
@@ -108,23 +113,26 @@ def sentence_like(question: str, passage: str, besides: str) -> str | None:
     return max(others, key=lambda each: len(asked & set(words_of(each, "en"))), default=None)
 
 
+PAIRS = {"pairs": 0.5, "quarter": 0.25, "answers": 0.0}
+"""Files of pairs, and of how many answerable questions a refusal is the wrong answer in them."""
+
+
 def write_rows(found: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, Path]:
-    """The same rows in the three forms."""
+    """The same rows in all forms."""
     folder.mkdir(exist_ok=True)
     draw = random.Random(7)
-    names = ("tuning", "pairs", "answers", "prompts")
-    forms: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    forms: dict[str, list[dict[str, Any]]] = {name: [] for name in ("tuning", "prompts", *PAIRS)}
     for row in found:
         prompt = question_text(row["question"], row["passage"])
         wrong = sentence_like(row["question"], row["passage"], row["answer"])
-        pair = {"prompt": prompt, "chosen": row["answer"]}
-        if wrong is not None:
-            forms["answers"].append({**pair, "rejected": wrong})
-        if row["answerable"] and (wrong is None or draw.random() < 0.5):
-            wrong = REFUSALS["en"]
         forms["tuning"].append({"prompt": prompt, "completion": row["answer"]})
-        if wrong is not None:
-            forms["pairs"].append({**pair, "rejected": wrong})
+        chance = draw.random() if row["answerable"] and wrong is not None else 1.0
+        for name, share in PAIRS.items():
+            refused = row["answerable"] and share and (wrong is None or chance < share)
+            rejected = REFUSALS["en"] if refused else wrong
+            if rejected is not None:
+                pair = {"prompt": prompt, "chosen": row["answer"], "rejected": rejected}
+                forms[name].append(pair)
         known = {name: row[name] for name in ("passage", "answer", "answerable")}
         forms["prompts"].append({"prompt": prompt, **known})
     files = {}
@@ -192,8 +200,95 @@ def interval(values: np.ndarray, groups: Sequence[str]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def main() -> None:
-    """See the module."""
+@dataclass
+class Ways:
+    """The models that are asked, each made once."""
+
+    options: argparse.Namespace
+    first: Mapping[str, Path]
+    """Rows to begin with, by their form."""
+    files: Mapping[str, Path]
+    """Rows to go on with."""
+    hard: Sequence[Mapping[str, Any]]
+    """The same as they are."""
+
+    def model(self, way: str) -> Path:
+        """The directory of one."""
+        if way == "before":
+            return Path(self.options.model)
+        began, work = time.monotonic(), self.options.work
+        base = self.options.model if way == "tuned" else work / "tuned-model"
+        if way == "tuned":
+            ran = self._tune(base, self.first["tuning"], work / way, self.options.tuning_steps)
+        elif way == "more":
+            ran = self._tune(base, self.files["tuning"], work / way, self.options.steps)
+        elif way.startswith("dpo"):
+            pairs, _, weight = (way.partition("-")[2] or "pairs").partition("-sft")
+            config = self._aligning(batch=self.options.batch // 2, sft_weight=float(weight or 0))
+            rows = self._own_pairs(base) if pairs == "own" else self.files[pairs]
+            ran = align(base, rows, work / way, config)
+        else:
+            ran = align(base, self.files["prompts"], work / way, self._grpo())
+        stats = artifact.read(ran.path).stats
+        print(f"{way}: {time.monotonic() - began:.0f} s; {json.dumps(stats)[:700]}", flush=True)
+        return merge_adapter(ran.path, work / f"{way}-model").path
+
+    @property
+    def _shared(self) -> dict[str, Any]:
+        general = self.options.general
+        return {
+            "context": 512, "threads": self.options.threads, "general": general,
+            "general_tokens": 8192 if general else 0,
+        }  # fmt: skip
+
+    def _own_pairs(self, base: Path) -> Path:
+        """What the tuned model gets wrong in the rows to go on with, beside what is right."""
+        folder, options = self.options.work / "hard", self.options
+        answers = ask(base, self.hard, folder / "own.json", 64, options.threads)
+        found = scores(self.hard, answers)
+        wrong = (found["refused, unanswerable"] == 0) | (found["F1, answerable"] < POOR)
+        pairs = [
+            {
+                "prompt": question_text(row["question"], row["passage"]), "chosen": row["answer"],
+                "rejected": said,
+            }
+            for row, said, is_wrong in zip(self.hard, answers, wrong, strict=True)
+            if is_wrong and said
+        ]  # fmt: skip
+        kinds = Counter(
+            "answer for refusal" if pair["chosen"] == REFUSALS["en"]
+            else "refusal for answer" if is_refusal(pair["rejected"], "en") else "other answer"
+            for pair in pairs
+        )  # fmt: skip
+        print(f"own: {len(pairs)} pairs of {len(self.hard)} rows; {dict(kinds)}", flush=True)
+        file = folder / "own.jsonl"
+        file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
+        return file
+
+    def _tune(self, base: Path, rows: Path, out: Path, steps: int) -> artifact.Artifact:
+        tokens = self.options.batch * 256
+        config = FinetuneConfig(steps=steps, batch_tokens=tokens, sweep=False, **self._shared)
+        return finetune(base, [rows], out, config)
+
+    def _aligning(self, **more: Any) -> AlignConfig:
+        steps = self.options.steps
+        usual = {
+            "steps": steps, "lr": self.options.lr, "validation_interval": max(1, steps // 3),
+        }  # fmt: skip
+        return AlignConfig(**self._shared | usual | more)
+
+    def _grpo(self) -> AlignConfig:
+        steps, file = self.options.grpo_steps, self.options.work / "rewards.py"
+        file.write_text(REWARD_FILE, encoding="utf-8")
+        return self._aligning(
+            method="grpo", batch=16, group=8, max_tokens=64, patience=0, reward_file=file,
+            rewards=("refuses", "overlap", "verbatim=0.5", "ends=0.2"), steps=steps,
+            validation_interval=steps,
+        )  # fmt: skip
+
+
+def read_options() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("medquad", type=Path)
@@ -212,7 +307,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--ways", default="before,tuned,more,dpo,grpo")
     parser.add_argument("--lr", type=float, default=0.0, help="of DPO and GRPO")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """See the module."""
+    options = read_options()
     work: Path = options.work
     documents(options.medquad, options.documents, work / "documents")
     corpus = prepare(
@@ -228,50 +328,13 @@ def main() -> None:
     for name, each in (("tuned on", easy), ("going on with", hard), ("asked", held_out)):
         answerable = sum(row["answerable"] for row in each)
         print(f"{name}: {len(each)} rows, {answerable} answerable", flush=True)
-    first, files = write_rows(easy, work), write_rows(hard, work / "hard")
-    (work / "rewards.py").write_text(REWARD_FILE, encoding="utf-8")
-
-    shared = {
-        "context": 512, "threads": options.threads, "general": options.general,
-        "general_tokens": 8192 if options.general else 0,
-    }  # fmt: skip
-    tuning = FinetuneConfig(
-        steps=options.tuning_steps, batch_tokens=options.batch * 256, sweep=False, **shared
-    )
-    aligning: dict[str, Any] = {
-        **shared, "steps": options.steps, "lr": options.lr,
-        "validation_interval": max(1, options.steps // 3),
-    }  # fmt: skip
-    grpo = aligning | {
-        "method": "grpo", "batch": 16, "group": 8, "max_tokens": 64, "patience": 0,
-        "rewards": ("refuses", "overlap", "verbatim=0.5", "ends=0.2"),
-        "reward_file": work / "rewards.py", "steps": options.grpo_steps,
-        "validation_interval": options.grpo_steps,
-    }  # fmt: skip
-
-    def run(way: str) -> Path:
-        began = time.monotonic()
-        base = options.model if way == "tuned" else work / "tuned-model"
-        if way in ("tuned", "more"):
-            steps = options.tuning_steps if way == "tuned" else options.steps
-            config = FinetuneConfig(**{**vars(tuning), "steps": steps})
-            data = first["tuning"] if way == "tuned" else files["tuning"]
-            ran = finetune(base, [data], work / way, config)
-        elif way.startswith("dpo"):
-            data = files[way.partition("-")[2] or "pairs"]
-            ran = align(base, data, work / way, AlignConfig(batch=options.batch // 2, **aligning))
-        else:
-            ran = align(base, files["prompts"], work / way, AlignConfig(**grpo))
-        stats = artifact.read(ran.path).stats
-        print(f"{way}: {time.monotonic() - began:.0f} s; {json.dumps(stats)[:700]}", flush=True)
-        return merge_adapter(ran.path, work / f"{way}-model").path
+    ways = Ways(options, write_rows(easy, work), write_rows(hard, work / "hard"), hard)
 
     found: dict[str, dict[str, np.ndarray]] = {}
     sources = [row["source"] for row in held_out]
     for way in options.ways.split(","):
-        model = options.model if way == "before" else run(way)
         file = work / f"{way}-{options.asked}.json"
-        found[way] = scores(held_out, ask(model, held_out, file, 64, options.threads))
+        found[way] = scores(held_out, ask(ways.model(way), held_out, file, 64, options.threads))
         for metric, values in found[way].items():
             low, high = interval(values, sources)
             line = f"{way:8} {metric:22} {np.nanmean(values):.3f} ({low:.3f} to {high:.3f})"

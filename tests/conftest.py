@@ -12,7 +12,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from linnet.data.executor import ProcessPool
 from reading_here import ReadingHere
@@ -23,8 +23,10 @@ READERS = ("linnet.data.preparation.ProcessPool", "linnet.data.masked.ProcessPoo
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 # The same examples in every run; `pytest -m slow` searches with fresh ones (test_properties.py).
-settings.register_profile("seeded", derandomize=True)
-settings.register_profile("fresh", derandomize=False, max_examples=1000, deadline=None)
+# However long they take: machines are busy.
+PATIENT: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("seeded", derandomize=True, **PATIENT)
+settings.register_profile("fresh", derandomize=False, max_examples=1000, **PATIENT)
 settings.load_profile("seeded")
 
 

@@ -35,6 +35,7 @@ def model(
     kind: str = "model",
     base: Path | None = None,
     template: str | None = None,
+    figures: dict[str, object] | None = None,
     **settings: object,
 ) -> Artifact:
     config = {"method": "full", "lr": 1e-4, "rslora": False, "validation": f"{SECRET}.jsonl"}
@@ -48,7 +49,7 @@ def model(
             text = json.dumps({"chat_template": template})
             (draft.path / "tokenizer_config.json").write_text(text)
         stats = {"parameters": 12_300_000, "steps": 400, "validation_bits_per_byte": 1.23456}
-        draft.stats.update(stats, device="cpu", note=f"/home/{SECRET}")
+        draft.stats.update(stats, device="cpu", note=f"/home/{SECRET}", **(figures or {}))
         write_card(draft, base=base)
     return artifact.read(path)
 
@@ -87,6 +88,24 @@ def test_a_model_from_scratch(tmp_path: Path) -> None:
         "Not known: neither for the training data.",
     ):
         assert said in text, said
+
+
+def test_a_pruned_model_says_so(tmp_path: Path) -> None:
+    base = model(tmp_path / "base", {})
+    figures: dict[str, object] = {"of_parameters": 25_000_000, "pruned_loss": 2.5}
+    made = model(
+        tmp_path / "model", {"base": base}, template="{{ messages }}", figures=figures,
+        vocabulary="auto",
+    )  # fmt: skip
+    text = (made.path / CARD).read_text()
+    for said in (
+        "What is left of its base model without what mattered least, 12,300,000 of 25,000,000 "
+        "parameters, trained to expect what that does.",
+        "| vocabulary | auto |",
+        "| loss per token after pruning, validation | 2.5000 |",
+    ):
+        assert said in text
+    assert "All weights" not in text
 
 
 def test_nothing_of_this_machine_is_in_it(tmp_path: Path) -> None:

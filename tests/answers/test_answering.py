@@ -323,6 +323,26 @@ def test_a_document_is_summarised_in_its_own_sentences(tmp_path: Path) -> None:
     assert assistant.ask("Summarise bridges.pdf").citations == answer.citations
 
 
+@pytest.mark.parametrize(
+    ("asked", "source"),
+    [
+        ("What is a-1.md about?", "hr/a-1.md"),
+        ("Summarise the file HR/A-1.md", "hr/a-1.md"),
+        ("Worum geht es in x/a-1.md?", "x/a-1.md"),
+        ("Summarise b.md", None),  # no file of this name, though of one that ends so
+        ("Summarise hr/sub.b.md", "hr/sub.b.md"),
+    ],
+)
+def test_a_document_is_known_by_the_name_of_its_file(asked: str, source: str | None) -> None:
+    text = "The lease ends on 30 June 2027. The rent is 900 euros a month."
+    passages = [
+        Passage(text, (Place(source, 0, len(text)),), title="The flat", language="en")
+        for source in ("hr/a-1.md", "x/a-1.md", "hr/sub.b.md")
+    ]
+    cited = Assistant(PassagesInMemory(passages)).ask(asked).citations
+    assert {citation.source for citation in cited} == ({source} if source else set())
+
+
 def test_the_document_of_the_conversation_is_meant_by_this_document() -> None:
     assistant = Assistant(PassagesInMemory([*long_document(), *PASSAGES]))
     turns = [Turn("When does the lease end?", "The lease ends on 30 June 2027.")]

@@ -12,6 +12,7 @@ import pytest
 from linnet import artifact
 from linnet.answers import Assistant, Citation, Draft, Evidence, Question
 from linnet.answers.cases import Case, Span, Without, from_example, is_right, read_cases
+from linnet.answers.current import CurrentAssistant
 from linnet.answers.evidence import Search
 from linnet.answers.feedback import Feedback
 from linnet.answers.feedback import Span as Cited
@@ -24,10 +25,11 @@ from linnet.answers.gate.reference import measure
 from linnet.answers.gate.results import resplits, results
 from linnet.answers.gate.trials import Trial, put_rated, verdict_on
 from linnet.config import from_mapping
-from linnet.errors import DamagedError, DataError
+from linnet.errors import ArtifactError, DamagedError, DataError
 from linnet.examples.record import Example
-from linnet.retrieval import Found, Passage, PassagesInMemory, Place
-from linnet.scoring.bounds import binomial_tail
+from linnet.retrieval import Found, Passage, PassagesInMemory, Place, make_index
+from linnet.retrieval.config import IndexConfig
+from linnet.scoring.bounds import binomial_tail, certify
 
 TEXT = "The library opens at nine. It closes at six on Fridays."
 
@@ -382,8 +384,52 @@ def test_a_gate_is_read_as_it_was_written(fitted: Fitted, tmp_path: Path) -> Non
     assert again.reference.frequency("founder") == 120
     text = (place / "gate.json").read_text()
     (place / "gate.json").write_text(text.replace('"right"', '"wrong"'))
-    with pytest.raises(DamagedError, match="gate fit"):
+    with pytest.raises(DamagedError, match=r"gate fit .*index'"):
         open_gate(tmp_path / "index")
+    (place / "gate.json").write_text(text)
+    terms = bytearray((place / "terms.npz").read_bytes())
+    for at in (60, len(terms) - 30):  # in what is packed, and in the list of what is there
+        broken = terms.copy()
+        broken[at : at + 20] = bytes(20)
+        (place / "terms.npz").write_bytes(broken)
+        with pytest.raises(DamagedError, match="cannot be read"):
+            open_gate(tmp_path / "index")
+
+
+@pytest.mark.usefixtures("reading_here")
+def test_a_gate_that_cannot_be_read_keeps_nobody_from_an_answer_while_another_is_made(
+    fitted: Fitted, tmp_path: Path
+) -> None:
+    (tmp_path / "hours.txt").write_text(TEXT)
+    make_index(tmp_path / "hours.txt", tmp_path / "index", IndexConfig(encoder="lexical"))
+    place = tmp_path / "index" / "gate"
+    with artifact.create(place, kind=KIND, format=FORMAT - 1, config={}, inputs={}) as draft:
+        write_gate(fitted.gate, draft.path)
+    with pytest.raises(ArtifactError, match=f"format {FORMAT}. Got {FORMAT - 1}; run"):
+        Assistant.open(tmp_path / "index")
+    current = CurrentAssistant(tmp_path / "index")
+    current.renew()
+    assert (current.is_ready, current.gate) == (True, None)
+    assert f"expected a gate of format {FORMAT}" in current.gate_problem
+    with artifact.create(place, kind=KIND, format=FORMAT, config={}, inputs={}) as draft:
+        write_gate(fitted.gate, draft.path)
+    current.renew()
+    assert current.gate is not None
+    assert current.gate_problem == ""
+
+
+def test_a_gate_that_promises_nothing_is_read_as_it_was_written(
+    fitted: Fitted, tmp_path: Path
+) -> None:
+    nothing = replace(fitted.gate, certificate=certify(np.zeros(0), np.zeros(0, bool), [], 0.05))
+    with artifact.create(
+        tmp_path / "gate", kind=KIND, format=FORMAT, config={}, inputs={}
+    ) as draft:
+        write_gate(nothing, draft.path)
+    assert open_gate(tmp_path).certificate == nothing.certificate
+    file = tmp_path / "gate" / "gate.json"  # as some were written, without what is None
+    file.write_text(file.read_text().replace('"threshold": null,', " " * 18))
+    assert open_gate(tmp_path).certificate.threshold is None
 
 
 def test_where_nothing_can_be_promised_everything_is_refused() -> None:
@@ -393,6 +439,8 @@ def test_where_nothing_can_be_promised_everything_is_refused() -> None:
     assert few.gate.certificate.rate > 0.001
     with pytest.raises(DataError, match="to learn from"):
         fit_trials(Assistant, index, made_cases(3), GateConfig())
+    with pytest.raises(DataError, match=r"set the threshold on \(people\).* Got none among 0"):
+        fit_trials(Assistant, index, made_cases(25), GateConfig(promise="people"))
 
 
 def test_over_resplits_the_promise_is_broken_no_more_often_than_it_says() -> None:

@@ -27,6 +27,8 @@ ROUTER = "What does the router cost in Germany?"
         (MARFAN, "Thanks. And what is it similar to?", "What is Marfan syndrome similar to?"),
         (MARFAN, "Is it possible to cure it?", "Is it possible to cure Marfan syndrome?"),
         (ROUTER, "And in Spain?", "What does the router cost in Spain?"),
+        ("When does the lease end?", "And the loan?", "When does the loan end?"),
+        ("Wann wird der Kessel gewartet?", "Und die Pumpe?", "Wann wird die Pumpe gewartet?"),
         (ROUTER, "Why?", "Why does the router cost in Germany?"),
         ('In "Rickets", what is phosphate?', "What does it cause?",
          'In "Rickets", what does phosphate cause?'),

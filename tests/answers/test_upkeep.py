@@ -266,6 +266,20 @@ def test_sources_are_remembered(tmp_path: Path, work: Workspace) -> None:
     assert again.owner_sources == (str(tmp_path / "notes"),)
 
 
+def test_how_scanned_pages_are_read_is_remembered(tmp_path: Path, work: Workspace) -> None:
+    assert (work.reading_settings().ocr, work.reads_images) == ("none", False)
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(b"\x89PNG")
+    with pytest.raises(ConfigError, match="not a text format"):
+        work.add("photo.png", photo)
+    Workspace.of([], work.path, ocr="tesseract")
+    again = Workspace.of([tmp_path / "notes"], work.path)
+    assert again.reading_settings().ocr == "tesseract"
+    assert again.add("photo.png", photo) == "added/photo.png"
+    Workspace.of([], work.path, ocr="none")
+    assert Workspace(work.path).remove("added/photo.png")  # it may be taken out all the same
+
+
 @pytest.mark.parametrize("name", ["a.txt", "für.md", "a b (2).pdf", "sub/deep.html", "README"])
 def test_usual_names_are_taken(name: str) -> None:
     assert "/".join(check_name(name)) == name

@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 import torch
 
-from linnet.compress import candidates, measurements
+from linnet.align.encoding import Completion
+from linnet.bench.worker import Measurement
+from linnet.compress import candidates, choice, measurements, report
 from linnet.compress.blockwise import make_smaller
-from linnet.compress.candidates import Candidate, plans
+from linnet.compress.candidates import Candidate, packed_plans, plans
 from linnet.compress.choice import Loss, choose, is_above_chance, loss_of, pareto
 from linnet.compress.compress import NoCandidateError, candidates_of, compress
 from linnet.compress.config import CompressConfig
 from linnet.compress.importance import measure_importance
 from linnet.compress.mixing import Option, mix, options_of, rounding_error
-from linnet.compress.quality import nats, read_questions
+from linnet.compress.quality import Questions, nats, read_questions
 from linnet.compress.report import read_results
 from linnet.compress.sensitivity import sensitivities, weighted
 from linnet.errors import ConfigError, DataError, ModelError, OutputError
@@ -106,7 +108,7 @@ def settings(**changes: Any) -> CompressConfig:
 # --- formats --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("format", MADE_BY_LIBGGUF)
+@pytest.mark.parametrize("format", [*MADE_BY_LIBGGUF, "q4_0"])
 def test_formats_are_what_llama_cpp_reads(format: str) -> None:
     """gguf reads what libgguf writes, number for number, and the size is what was foretold."""
     generator = np.random.default_rng(1)
@@ -120,7 +122,7 @@ def test_formats_are_what_llama_cpp_reads(format: str) -> None:
     assert ((ours - values) ** 2).mean() < 0.1
 
 
-@pytest.mark.parametrize("format", ["q3_k", "q4_k", "iq4_xs", "iq4_nl", "q5_0"])
+@pytest.mark.parametrize("format", ["q3_k", "q4_k", "iq4_xs", "iq4_nl", "q5_0", "q4_0"])
 def test_an_importance_matrix_puts_errors_where_they_do_not_matter(format: str) -> None:
     generator = np.random.default_rng(2)
     values = torch.from_numpy(generator.normal(size=(64, 256)).astype(np.float32))
@@ -295,9 +297,20 @@ def test_what_is_taken() -> None:
         choose([*unsure, candidate("q4_k", 60, loss(0.999, 0.995))], settings(keep="99%"))
     with pytest.raises(ConfigError, match="no speed could be measured"):
         choose(kept, CompressConfig(speed=True))
+    # What is not taken though it keeps as much, and what a size costs, are said.
+    behind = [*kept[:2], candidate("q3_k", 50, loss(0.989, 0.98, "not clear")), lucky]
+    behind[2] = dataclasses.replace(behind[2], expected=0.2)
+    taken = choose(behind, settings(keep="99%"))
+    assert taken.name == "q4_k"
+    assert "q2_k is smaller and keeps it too, but that may be chance" in taken.reason
+    assert "expected to be lost from q3_k" in taken.reason
+    for most, said in (("0.08KB", "surely 99%"), ("0.05KB", "less than 99%")):
+        assert choose(kept, CompressConfig(size=most)).reason.endswith(f"; that is {said}")
     worse = candidate("q5_0", 70, loss(0.99, 0.98))
     assert [each.name for each in pareto([*kept, worse])] == ["q2_k", "q4_k", "q8_0"]
+    assert CompressConfig(prune="0.5,0.500001,.75", calibration="x").shares == (0.75, 0.5)
     for wrong in (
+        {"prune": "0.00001", "calibration": "x"},
         {"keep": "99"},
         {"keep": "100%"},
         {"size": "60"},
@@ -318,6 +331,25 @@ def test_a_model_at_chance_has_nothing_to_lose() -> None:
     right, other = generator.normal(10, 1, 50), generator.normal(10, 1, 50)
     assert not is_above_chance(right, other)
     assert is_above_chance(right - 2, other)
+    for count in (20, 200, 20_000):  # exact binomial tails
+        least = {20: 15, 200: 113, 20_000: 10_117}[count]
+        for wins, said in ((least - 1, False), (least, True)):
+            costs = np.where(np.arange(count) < wins, 0.0, 2.0)
+            assert is_above_chance(costs, np.ones(count)) == said
+
+
+def test_many_questions_take_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(1)
+    tokens = generator.integers(2, 20, 300).astype(float)
+    rise = tokens * generator.normal(0.005, 0.02, 300)
+
+    def found() -> Loss:
+        return loss_of(np.zeros(300), rise, tokens, keep=0.99, confidence=0.95, seed=1)
+
+    whole = found()
+    monkeypatch.setattr(choice, "_DRAWN_AT_ONCE", 1000)
+    parts = found()
+    assert parts.low == pytest.approx(whole.low, abs=1e-6)
 
 
 # --- all of it ------------------------------------------------------------------------------------
@@ -428,6 +460,7 @@ def test_another_choice_measures_nothing_anew(
 
     for name in ("nats", "nats_in", "options_of", "sensitivities", "measure_importance"):
         monkeypatch.setattr(measurements, name, never)
+    monkeypatch.setattr(report, "draw", lambda found: None)  # that takes long
 
     assert taken(keep="50%") == first
     most = next(c["bytes"] for c in rows if c["name"] == "q4_k")
@@ -462,6 +495,98 @@ def test_another_choice_measures_nothing_anew(
         compress(base / "model", source, out, settings(questions=20, size="1KB"))
     known = json.loads((candidates_of(out) / "files" / "whole" / "model.json").read_text())
     assert len(known) == 1  # with other questions the text is another that shows what matters
+
+
+def test_checkpoints_for_torch_are_candidates_as_well(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, few in (("LADDER", ("q8_0",)), ("MIXED_BITS", ()), ("BY_GPTQ", ())):
+        monkeypatch.setattr(candidates, name, few)
+    monkeypatch.setattr(report, "draw", lambda found: None)  # that takes long
+    monkeypatch.setattr(measurements, "sensitivities", lambda *given, **more: {})
+    model, out = load_model(base / "model", dtype=torch.float32), tmp_path / "small"
+    foretold = {plan.name: plan for plan in packed_plans(model, {}, {})}
+    assert set(foretold) == {"torch int8", "torch int4", "torch int4 gptq"}
+    assert foretold["torch int4"].expected > 50 * foretold["torch int8"].expected > 0
+    wanted = settings(packed=True, size=f"{foretold['torch int4'].bytes / 1000 + 9:.3f}KB")
+    compress(base / "model", base / "rows.jsonl", out, wanted)
+    found = {each["name"]: each for each in read_results(out)["candidates"]}
+    assert set(found) == {"model", "q8_0", *foretold}
+    for name, plan in foretold.items():  # what the file says of its tensors comes on top
+        file = candidates_of(out) / "files" / "whole" / name.replace(" ", "-")
+        with (file / "model.safetensors").open("rb") as opened:
+            head = 8 + int.from_bytes(opened.read(8), "little")
+        assert found[name]["bytes"] == plan.bytes + head
+    # What was taken is a model directory, and answers as measured.
+    assert read_results(out)["choice"]["name"].startswith("torch int4")
+    assert not (out / "model.gguf").exists()
+    questions = read_questions(base / "rows.jsonl", load(out), context=64, most=200, seed=1)
+    before, after = (nats(load_model(place, dtype=torch.float32), questions.right)
+                     for place in (base / "model", out))  # fmt: skip
+    kept = math.exp(-float((after - before).sum() / questions.tokens.sum()))
+    taken = found[read_results(out)["choice"]["name"]]
+    assert kept == pytest.approx(taken["loss"]["kept"], abs=1e-6)
+    # Without them the same figures are read, and these are left out.
+    compress(base / "model", base / "rows.jsonl", out, settings(size="1MB"))
+    assert [each["name"] for each in read_results(out)["candidates"]] == ["model", "q8_0"]
+    assert (out / "model.gguf").exists()
+    assert not (out / "model.safetensors").exists()
+
+
+def test_what_is_kept_is_checked(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Damaged figures are measured anew, damaged files made anew, failures tried again."""
+    written, speeds = iter((b"one", b"one", b"other")), iter([None, None, measured_speed()])
+    monkeypatch.setattr(
+        measurements, "make_file", lambda plan, source, file, **_: file.write_bytes(next(written))
+    )
+    monkeypatch.setattr(measurements, "nats_in", lambda *_: np.array([float(next(costs))] * 2))
+    monkeypatch.setattr(measurements, "speed_of", lambda *_: (next(speeds), "not installed"))
+    costs = itertools.count(1)
+    plan = candidates.Plan("q4_k gptq", "q4_k", {}, 3)
+    one = Completion(np.array([1, 2, 3], dtype=np.uint32), np.array([False, True, True]))
+    questions = Questions([one, one], [one, one])
+
+    def found(config: CompressConfig | None = None) -> measurements.MeasuredModel:
+        model: Any = load_model(base / "model")
+        config = config or settings()
+        return measurements.MeasuredModel(model, base, tmp_path / "m", "hash", [], config)
+
+    def answers() -> float:
+        return float(found().answers(plan, questions)[0])
+
+    figures, file = tmp_path / "m" / "q4_k-gptq.json", tmp_path / "m" / "q4_k-gptq.gguf"
+    assert [answers(), answers(), found().bytes(plan)] == [1, 1, 3]
+    kept = json.loads(figures.read_text())
+    (key,) = (each for each in kept if each.startswith("answers"))
+    for expected, wrong in enumerate(
+        ([], [3.0], [1.0, None], [1.0, "x"], [math.nan] * 2, {"a": 1}), start=2
+    ):
+        figures.write_text(json.dumps({**kept, key: wrong}))
+        assert answers() == expected
+    figures.write_text("[]")
+    assert answers() == 8
+    # A file that is damaged is made again; where it comes out the same, its figures hold.
+    file.write_bytes(b"damaged")
+    found().file(plan)
+    assert file.read_bytes() == b"one"
+    assert answers() == 8
+    file.unlink()
+    found().file(plan)
+    assert file.read_bytes() == b"other"
+    assert answers() == 9
+    # What was in the way of a speed may be mended.
+    timed = settings(measure_speed=True)
+    assert [found(timed).speed(plan, ["a"]).measured for _ in range(2)] == [None, None]
+    assert [found(timed).speed(plan, ["a"]).measured for _ in range(2)] == [measured_speed()] * 2
+    monkeypatch.setattr(measurements, "nats_in", lambda *_: np.array([math.nan] * 2))
+    with pytest.raises(ModelError, match="what is no number"):
+        found().answers(plan, Questions([one, one, one], []))
+
+
+def measured_speed() -> Measurement:
+    return Measurement(1.0, 1.0, 100.0, 200.0, None, 1.0)
 
 
 @pytest.mark.slow
@@ -515,9 +640,28 @@ def test_questions_must_say_something(base: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"at most 1KB; the smallest, .* has more than"):
         compress(base / "model", base / "rows.jsonl", tmp_path / "z", settings(size="1KB"))
     assert not list(tmp_path.rglob("*.gguf"))  # before any candidate is made
+    # The same one again tells nothing new; all behind one prompt none has another.
+    again = tmp_path / "again.jsonl"
+    again.write_text("\n".join(rows[:9] * 20))
+    tokenizer, heard = load(base / "model"), Listening()
+    found = read_questions(again, tokenizer, context=64, most=200, seed=1, progress=heard)
+    assert len(found.right) == 9
+    assert heard.warnings == [
+        f"{again}: 171 of 180 rows left out: another one has the same question and answer"
+    ]
+    made = [{"prompt": "Say ba." if n % 5 else "Say di.", "completion": f" {n}!"}
+            for n in range(20)]  # fmt: skip
+    again.write_text("\n".join(map(json.dumps, made)))
+    found = read_questions(again, tokenizer, context=64, most=200, seed=1)
+    for right, other in zip(found.right, found.other, strict=True):
+        asked, answer = (tokenizer.decode(each.tokens.tolist()) for each in (right, other))
+        assert ("Say di." in asked) != ("Say di." in answer)
+    again.write_text("\n".join(json.dumps(row | {"prompt": "Say ba."}) for row in made))
+    with pytest.raises(DataError, match="expected questions that differ"):
+        read_questions(again, tokenizer, context=64, most=200, seed=1)
     odd = tmp_path / "odd.jsonl"
     odd.write_text("\n".join(
-        json.dumps({"prompt": "Tell me a thing.", "completion": f" {n}{n} xyzzy"})
+        json.dumps({"prompt": f"Tell me a thing{'.' * (n % 2)}", "completion": f" {n}{n} xyzzy"})
         for n in range(20)
     ))  # fmt: skip
     with pytest.raises(DataError, match="nothing to lose"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -332,6 +333,49 @@ def test_logits_of_other_examples_are_damaged(saved: Saved) -> None:
         SavedLogits(found.found).of(0)
 
 
+def test_the_damage_of_logits_costs_no_more_than_them(saved: Saved) -> None:
+    """What is to be deleted are the logits, and never the directory that they lie in."""
+    found = saved(model(2), 5, 1.0)
+    file = found.found.path / "examples.safetensors"
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(DamagedError, match=re.escape(f"; delete {found.found.path} to start")):
+        _ = found.examples
+
+
+@pytest.mark.parametrize(
+    ("stats", "said"),
+    [
+        ({"k": None}, "it has no 'k'"),
+        ({"k": "5"}, "k must be a whole number"),
+        ({"k": True}, "k must be a whole number"),
+        ({"k": 10**12}, "it keeps 1000000000000 of 60 tokens"),
+        ({"k": 6}, "k is 6, but the files have another"),
+        ({"context": 0}, "context must be a whole number"),
+        ({"context": 8}, "an example of 12 tokens, in rows of 8"),
+        ({"vocabulary": 40}, "names tokens that there are none of"),
+        ({"temperature": "1"}, "temperature must be a number"),
+        ({"reading": "all"}, "reading must be an object"),
+    ],
+)
+def test_figures_of_a_stranger_are_judged(stats: dict[str, Any], said: str, saved: Saved) -> None:
+    place = saved(model(2), 5, 1.0).found.path / artifact.MANIFEST
+    manifest = json.loads(place.read_text())
+    manifest["stats"] |= stats
+    manifest["stats"] = {
+        key: value for key, value in manifest["stats"].items() if value is not None
+    }
+    place.write_text(json.dumps(manifest))
+    with pytest.raises(DamagedError, match=said):
+        _ = SavedLogits.open(place.parent).examples
+
+
+def test_the_least_log_probability_is_a_number(saved: Saved) -> None:
+    """At a low temperature it is smaller than fp16 has."""
+    found = saved(model(2), 5, 1e-5)
+    for number in range(len(found.examples)):
+        assert all(bool(each.isfinite().all()) for each in found.of(number))
+
+
 NAMES = ("ids", "log_probs", "rest")
 
 
@@ -623,6 +667,37 @@ def test_a_student_of_another_vocabulary_is_tuned_on_what_the_teacher_writes(
     assert {row["prompt"] for row in rows} <= {text[:12] for text in WORDS}
 
 
+def test_no_text_is_written_for_a_student_that_cannot_learn(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("Dear")
+    shutil.copytree(place / "other", tmp_path / "few")
+    config = json.loads((tmp_path / "few" / "config.json").read_text())
+    (tmp_path / "few" / "config.json").write_text(json.dumps(
+        config | {"quantization_config": {"quant_method": "gptq"}}
+    ))  # fmt: skip
+    monkeypatch.setattr(distil_run, "write_texts", None)
+    monkeypatch.chdir(tmp_path / "full")
+    for out, student, said in [
+        (tmp_path / "out", tmp_path / "few", "rounded to few bits; train the model"),
+        (tmp_path / "full", place / "other", "holds something that linnet did not write"),
+        (Path(), place / "other", "holds something that linnet did not write"),
+        (tmp_path / "full" / "letter.txt", place / "other", "is a file"),
+        (place / "other", place / "other", "which would be lost"),
+        (Path("/"), place / "other", "which would be lost"),
+    ]:
+        with pytest.raises(LinnetError, match=said):
+            distil_model(
+                place / "teacher", place / "rows.jsonl", out, DistilConfig(by="text"),
+                student=student,
+            )  # fmt: skip
+    (tmp_path / "new").mkdir()
+    monkeypatch.chdir(tmp_path / "new")
+    assert distil_run._place_of_texts(Path(), []) == tmp_path / "new.text"
+    assert distil_run._place_of_texts(Path("small/"), []) == Path("small.text")
+
+
 def test_texts_that_teach_nothing_are_left_out_and_counted(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -681,3 +756,6 @@ def test_texts_that_teach_nothing_are_left_out_and_counted(
 def test_a_teacher_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="nowhere: expected a model directory, but it does not"):
         distil_model(tmp_path / "nowhere", tmp_path / "text.txt", tmp_path / "out")
+    (tmp_path / "teacher.gguf").touch()
+    with pytest.raises(ModelError, match="Got a file; linnet import makes one of a GGUF file"):
+        distil_model(tmp_path / "teacher.gguf", tmp_path / "text.txt", tmp_path / "out")

@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from linnet.data import kinds
+from linnet.data import kinds, list_files
 from linnet.data.config import DataConfig
 from linnet.data.document import Extracted, UnreadableError
 from linnet.data.extract.context import Context
+from linnet.data.locating import Unread
+from linnet.retrieval import Index, make_index
+from linnet.retrieval.config import IndexConfig
 
 pypdfium2 = pytest.importorskip("pypdfium2")
 
@@ -237,6 +240,19 @@ def test_pages_that_are_images_are_said_to_need_ocr(
 
     partly = write_pdf(tmp_path / "b.pdf", "0 0 500 700 re f", shown([(50, 600, "Some text.")]))
     assert extracted(partly).changes == {"pages without text": 1, "pages that need OCR": 1}
+
+
+@pytest.mark.usefixtures("reading_here")
+def test_pages_that_are_images_are_counted_where_documents_are_searched(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    image = "0 0 500 700 re f"
+    write_pdf(tmp_path / "docs" / "a.pdf", shown([(50, 600, "Some text.")]), image, image)
+    made = make_index(tmp_path / "docs", tmp_path / "index", IndexConfig(encoder="lexical"))
+    assert made.stats["unread_by_reason"] == {"pages that need OCR": 2}
+    with Index.open(tmp_path / "index") as index:
+        assert index.unread() == [Unread("docs/a.pdf", "pdf", "pages that need OCR", 2)]
+    (listed,) = list_files(tmp_path / "index" / "corpus")
+    assert (listed.documents, listed.reason) == (1, "pages that need OCR: 2")
 
 
 @pytest.mark.parametrize("data", [b"", b"%PDF-1.7\n", b"not at all", b"%PDF-1.4\n%%EOF"])

@@ -163,6 +163,7 @@ def test_gptq_checkpoints(form: str, bits: int, tmp_path: Path) -> None:
         tensors[f"{stem}qzeros"] = words(less.T).T.contiguous()
         tensors[f"{stem}scales"] = tensors.pop(f"{stem}weight_scale").T.contiguous()
         tensors[f"{stem}g_idx"] = (torch.arange(width) // 32).to(torch.int32)
+        tensors[f"{stem}bias"] = torch.zeros(rows)  # AutoGPTQ wrote them where there are none
     save_file(tensors, file, {"format": "pt"})
     settings = {"quant_method": "gptq", "bits": bits, "group_size": 32, "desc_act": False,
                 "sym": False, "checkpoint_format": form}  # fmt: skip
@@ -171,6 +172,22 @@ def test_gptq_checkpoints(form: str, bits: int, tmp_path: Path) -> None:
         stored.named_parameters(), load_model(tmp_path / "model").parameters(), strict=True
     ):
         torch.testing.assert_close(read, own.data, rtol=1e-6, atol=1e-7, msg=name)
+    for added in ({"method": "gptq", "format": form}, {"format": form, "checkpoint_format": None}):
+        edit(tmp_path / "model", quantization_config=settings | added)
+        load_model(tmp_path / "model")
+    for added, said in [
+        ({"format": "marlin"}, "format must be"), ({"method": "qqq"}, "method must be"),
+        ({"format": "gptq" if form == "gptq_v2" else "gptq_v2"}, "what checkpoint_format is"),
+        ({"format": "marlin", "checkpoint_format": None}, "format must be"),
+    ]:  # fmt: skip
+        edit(tmp_path / "model", quantization_config=settings | added)
+        with pytest.raises(ModelError, match=said):
+            load_model(tmp_path / "model")
+    edit(tmp_path / "model", quantization_config=settings)
+    name = "model.layers.0.mlp.up_proj.bias"
+    save_file({**tensors, name: tensors[name] + 1}, file, {"format": "pt"})
+    with pytest.raises(ModelError, match=r"up_proj.bias' does not belong"):
+        load_model(tmp_path / "model")
     name = "model.layers.0.mlp.up_proj.g_idx"
     save_file({**tensors, name: tensors[name].flip(0)}, file, {"format": "pt"})
     with pytest.raises(ModelError, match=r"up_proj.weight', 'g_idx' has columns in another order"):

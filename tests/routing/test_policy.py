@@ -310,6 +310,17 @@ def test_patterns_have_an_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     own = policy(patterns=[{"matches": "(?:x|xx|x+)+$", "name": "SLOW"}])
     monkeypatch.setattr(policies, "_PATTERN_SECONDS", 0.001)
     assert "takes too long for" in held(own, asked("x" * 60 + "!"))
+    # What a busy machine had no time for is masked when it has.
+    text = "Z-1234 " + "x" * 16 + "!"
+    own = policy(
+        patterns=[{"matches": r"(?:x|xx|x+)+[QW]|Z-\d{4}", "name": "SLOW", "then": "mask"}]
+    )
+    assert "SLOW" in held(own, asked(text))
+    monkeypatch.setattr(policies, "_PATTERN_SECONDS", 60.0)
+    assert (
+        "Z-1234"
+        not in own.outgoing(asked(text), Context(), "elsewhere").conversation.messages[-1].text
+    )
     assert held(own, asked("Is it raining?")) == ""
 
 
@@ -497,6 +508,29 @@ def test_fingerprints_follow_an_index(tmp_path: Path, monkeypatch: pytest.Monkey
     assert held(own, asked(SECRET)) == ""  # it is forgotten
     assert "document that stays" in held(own, asked(later))
     own.close()
+
+
+def test_documents_whose_reading_failed_are_read_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("linnet.routing.protected._LOOK_SECONDS", 0.0)
+    place = tmp_path / "index"
+    index(DOCUMENTS, place)
+    own = policy(**LOCAL)
+    own.protect(Index.open(place))
+    later = "Our supplier of bolts is going to be changed without notice."
+    assert held(own, asked(later)) == ""
+    index({**DOCUMENTS, "hr/new.md": later}, place)
+    with monkeypatch.context() as failing:
+        failing.setattr(Index, "passages", broken)
+        with pytest.raises(OSError, match="no space"):
+            held(own, asked(later))
+    assert "document that stays" in held(own, asked(later))
+    own.close()
+
+
+def broken(*_: object, **__: object) -> None:
+    raise OSError("no space")
 
 
 def test_fingerprints_are_kept_and_made_again_where_they_do_not_fit(

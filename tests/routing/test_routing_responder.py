@@ -1,5 +1,6 @@
 """Who answers: by request, rule and attempt, within policy and budget; and who when one fails."""
 
+import dataclasses
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -168,6 +169,21 @@ def test_a_request_decides_and_a_name_that_is_none_is_refused() -> None:
     assert wrote(pieces_of(responder)).model == "small"
     with pytest.raises(ConversationError, match="there is no model 'sky'"):
         pieces_of(responder, route="sky")
+
+
+@pytest.mark.parametrize(
+    ("asked", "fills", "sent"), [(1 << 20, True, 4096), (300, True, 300), (9000, False, 9000)]
+)
+def test_an_answer_elsewhere_that_nobody_limits_is_limited(
+    asked: int, fills: bool, sent: int
+) -> None:
+    wanted = ASKED.replace(
+        sampling=dataclasses.replace(ASKED.sampling, max_tokens=asked), fill_context=fills
+    )
+    cloud, local = Scripted("cloud", *says("no")), Scripted("small", *says("yes"), place="here")
+    assert text_of(pieces_of(routed(Chosen(CLOUD), [cloud]), wanted)) == "no"
+    assert text_of(pieces_of(routed(Chosen(HERE), [cloud], local), wanted)) == "yes"
+    assert [each.asked[0].sampling.max_tokens for each in (cloud, local)] == [sent, asked]
 
 
 def test_a_local_attempt_is_held_back_until_it_is_judged() -> None:

@@ -75,6 +75,20 @@ def test_the_test_ends_at_the_first_threshold_that_fails() -> None:
     assert certify(scores, right, [0.3], 0.05).kept
 
 
+def test_where_few_questions_prove_little_the_best_that_can_be_proven_is_promised() -> None:
+    """54 and 27 questions: no threshold can pass at 5 %, which takes 59 without a mistake."""
+    apart = np.concatenate([np.linspace(0.9, 0.3, 30), np.linspace(0.29, 0, 24)])
+    right = np.array([3 <= place < 28 for place in range(54)])  # the surest are wrong
+    (first, *_) = thresholds = sequence(apart, right, 0.05, trials=27)
+    assert 0.25 < first < 0.4
+    scores = np.linspace(0.85, 0, 27)
+    found = certify(scores, scores > 0.3, thresholds, 0.05)
+    assert (found.wrong, found.kept) == (0, False)
+    assert found.rate == upper_bound(0, found.answered) < 0.2
+    # Those that no question reaches prove nothing, and keep none after them from being tested.
+    assert certify(scores, scores > 0.3, [0.99, 0.9, *thresholds], 0.05) == found
+
+
 def draw(generator: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Scores whose answers are right the more often the higher they are."""
     scores = generator.random(count)

@@ -239,6 +239,9 @@ def test_a_verdict_is_noted_in_the_log(server: Routed) -> None:
     assert server.post("/v1/linnet/feedback", id=found["id"], good=False) == (200, {"noted": True})
     (entry,) = server.entries()[:1]
     assert (entry.id, entry.good) == (found["id"], False)
+    status, error = server.post("/v1/linnet/feedback", id="chatcmpl-0123", good=True)
+    assert (status, error["error"]["code"], error["error"]["param"]) == (404, "not_found", "id")
+    assert "X-Request-Id" in error["error"]["message"]
 
 
 def test_models_are_listed_with_their_places_and_prices(server: Routed) -> None:
@@ -354,6 +357,12 @@ def test_64_clients_never_exceed_the_budget_which_is_settled_exactly(tmp_path: P
 
 def test_a_model_elsewhere_writes_from_documents_that_may_leave(tmp_path: Path) -> None:
     with routing_server(tmp_path, policy=OPEN, documents=True) as server:
+        for model in ("auto", "notes"):  # there is one answer to each question, whoever writes it
+            status, error = server.post(
+                "/v1/chat/completions", model=model, n=2, messages=asked("When was it founded?")
+            )
+            assert (status, error["error"]["param"]) == (400, "n")
+            assert "have no 'n': there is one to each question; send" in error["error"]["message"]
         message, found = server.chat("When was the library founded?", linnet={"route": "cloud"})
         assert (message["content"], found["model"]) == (FOUNDED, "cloud")
         assert message["annotations"][0]["url_citation"]["title"] == "open/history.txt"
@@ -529,7 +538,21 @@ def test_commands_answer_by_it_too(tmp_path: Path, notes: Path) -> None:
         found = json.loads(run("ask", str(notes), "--questions", str(questions)).stdout)
         assert (found["id"], found["attribution"]["model"]) == ("7", "cloud")
         assert found["citations"][0]["source"] == "open/history.txt"
-        done = run("chat", "--docs", str(notes), given=f"{WHEN}\n")
-        assert FOUNDED in done.stdout
-        assert "cloud (elsewhere)" in done.stderr
+        given = f"/route local\n{WHEN}\n/route local\n/route sky\nWhich zebras juggle?\n"
+        done = run("chat", "--docs", str(notes), given=given)
+        assert done.stdout.count(FOUNDED) == 2 * 2  # each with its citation
+        for said in (
+            "no answer yet", "cloud (elsewhere): rule 1", "notes (this machine): local was asked",
+            "no model 'sky'",
+        ):  # fmt: skip
+            assert said in done.stderr
+        assert "answers from what it knows)" in done.stdout
+        # Another model beyond this machine would be one that no policy is about.
+        elsewhere = ("--model", "http://192.0.2.1/v1", "--model-name", "x")
+        command = ["ask", str(notes), WHEN, "--routing", str(file), *elsewhere]
+        refused = CliRunner().invoke(app, command).exception
+        assert isinstance(refused, ConfigError)
+        assert f"are those of {file}, which its policy and budget are about" in str(refused)
+        plain = CliRunner().invoke(app, ["chat", "--docs", str(notes)], input="Who?\n/route sky\n")
+        assert "which --routing names" in plain.stderr
     assert [each.name for each in tmp_path.glob("*.lock")] == []

@@ -28,6 +28,7 @@ from linnet.answers.guards import REFUSED, Guards
 from linnet.answers.privacy import Screen, surroundings
 from linnet.answers.summaries import SUMMARIES, Summaries
 from linnet.answers.understanding import understand
+from linnet.errors import ArtifactError
 from linnet.examples.prompts import BETWEEN, question_text
 from linnet.respond.context import Context, Record
 from linnet.retrieval import Index, Place, Searchable
@@ -92,9 +93,11 @@ class Assistant:
         writer: Writer | None = None,
         guards: Guards | None = None,
         config: GatherConfig | None = None,
+        without_gate: Callable[[str], None] | None = None,
     ) -> Assistant:
         """An assistant over what is in the directory of an index: the index, and its gate if there
-        is one.
+        is one. ``without_gate``: called with what is wrong where that cannot be read, and the
+        assistant has none; an error, where left out.
 
         Raises ArtifactError where there is no index, DamagedError where something cannot be read.
         """
@@ -102,7 +105,15 @@ class Assistant:
         root = index.path if artifact.within(place, "index") == Path(place) else Path(place)
         from linnet.answers.gate.gate import open_gate
 
-        gate = open_gate(root) if artifact.is_artifact(artifact.within(root, "gate")) else None
+        gate = None
+        if artifact.is_artifact(artifact.within(root, "gate")):
+            try:
+                gate = open_gate(root)
+            except ArtifactError as error:
+                if without_gate is None:
+                    index.close()
+                    raise
+                without_gate(str(error))
         summaries = Summaries(root / SUMMARIES)
         return cls(
             index, gate=gate, writer=writer, guards=guards, config=config, summaries=summaries

@@ -30,13 +30,18 @@ class CurrentAssistant(Assistant):
         self.asked = Counter()
         self.on_renew: Callable[[Searchable], None] = lambda index: None
         """Called with what is searched from now on, before it is."""
+        self.gate_problem = ""
+        """Why the gate that is there is not used, if it is not: answers do not wait for another."""
 
     def renew(self) -> None:
         """Take up what is in the directory now. Raises as :meth:`Assistant.open`, and goes on with
         what was there then."""
+        problems: list[str] = []
         found = Assistant.open(
-            self.place, writer=self.writer, guards=self.guards, config=self.config
-        )
+            self.place, writer=self.writer, guards=self.guards, config=self.config,
+            without_gate=problems.append,
+        )  # fmt: skip
+        self.gate_problem = "".join(problems)
         self.on_renew(found.index)
         before = self.index
         self._search_in(found.index, found.gate, found._gatherer)

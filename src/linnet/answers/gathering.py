@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,9 +18,9 @@ from typing import Literal, TypeVar
 
 from linnet.answers.answer import Step
 from linnet.answers.evidence import Chosen, Evidence, Question, Search, Turn
-from linnet.answers.extraction import answers_count, wanted
 from linnet.answers.languages import LANGUAGES
 from linnet.answers.listing import matching
+from linnet.answers.ranking import answers_count, wanted
 from linnet.answers.summaries import Summaries
 from linnet.answers.understanding import names_this
 from linnet.answers.units import Unit, has_records
@@ -49,6 +50,8 @@ class GatherConfig(Config):
 MOST_LATE = 16
 """Steps that may still run after their time; from then on no other is begun."""
 
+_FILE = re.compile(r"\w\.\w{1,5}\b")
+"""What may be the name of a file."""
 _NAMED = 20  # passages among which a document is looked for by its name
 _BEST = 200  # passages among which entries are looked for first
 _OVERVIEW = 10  # documents of an overview
@@ -176,7 +179,9 @@ class Gatherer:
     def _named(
         self, name: str, question: Question, collections: Sequence[str] | None
     ) -> str | None:
-        """The document whose title or file has all words of a name."""
+        """The document of that file name, or whose title or file has all words of a name."""
+        if (source := self._of_file(name, collections)) is not None:
+            return source
         language = LANGUAGES.get(question.language)
         generic = {term for word in language.classes for term in terms(word, language.code)} if (
             language) else set()  # fmt: skip
@@ -190,6 +195,21 @@ class Gatherer:
                 words = set(terms(spoken, question.language))
                 if asked <= words and (best is None or len(words) < fewest):
                     best, fewest = place.source, len(words)
+        return best
+
+    def _of_file(self, name: str, collections: Sequence[str] | None) -> str | None:
+        """The document whose file a name has, such as "lease.md" or "the file hr/lease.md"; of
+        several the one that is named with most of its path."""
+        if not _FILE.search(name):
+            return None
+        said = name.casefold()
+        best, longest = None, 0
+        for source in sorted(_sources(self.index, collections, most=None)):
+            parts = source.casefold().split("/")
+            for place in range(len(parts)):
+                own = "/".join(parts[place:])
+                if len(own) > longest and own in said and _stands_in(own, said):
+                    best, longest = source, len(own)
         return best
 
     # One question.
@@ -317,15 +337,22 @@ class Gatherer:
             yield from sentences if source else sentences[:1]
 
 
-def _sources(index: Searchable, collections: Sequence[str] | None) -> set[str]:
-    """The documents; of several the first two are enough."""
+def _stands_in(name: str, text: str) -> bool:
+    """Whether it does as a whole."""
+    return re.search(rf"(?<![\w/.-]){re.escape(name)}(?!\w)", text) is not None
+
+
+def _sources(
+    index: Searchable, collections: Sequence[str] | None, *, most: int | None = 2
+) -> set[str]:
+    """The documents; ``most``: so many are enough."""
     if isinstance(index, Index):
         return {document.source for document in index.documents()
                 if collections is None or document.collection in collections}  # fmt: skip
     sources: set[str] = set()
     for passage in index.passages(collections=collections):
         sources.update(place.source for place in passage.places)
-        if len(sources) > 1:
+        if most is not None and len(sources) >= most:
             break
     return sources
 

@@ -17,8 +17,8 @@ from pathlib import PurePosixPath
 from typing import TypeAlias
 
 from linnet.answers.evidence import Question
-from linnet.answers.extraction import wanted
 from linnet.answers.languages import LANGUAGES, Language
+from linnet.answers.ranking import wanted
 from linnet.answers.understanding import listed_noun
 from linnet.answers.units import Unit, units
 from linnet.retrieval import Found, Passage, terms

@@ -16,7 +16,7 @@ from itertools import pairwise
 from linnet.answers.answer import Step
 from linnet.answers.evidence import Question
 from linnet.answers.languages import LANGUAGES, Language
-from linnet.answers.understanding import framed
+from linnet.answers.phrases import framed
 from linnet.grounding.languages import ABBREVIATIONS
 from linnet.grounding.languages import LANGUAGES as GROUNDED
 from linnet.grounding.tokens import tokens

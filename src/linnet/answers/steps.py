@@ -14,7 +14,7 @@ from linnet.answers.upkeep import SkipStep, Step
 from linnet.answers.workspace import Workspace
 from linnet.artifact import Artifact
 from linnet.data import prepare
-from linnet.errors import DataError
+from linnet.errors import ArtifactError, DataError
 from linnet.progress import Progress
 from linnet.retrieval.indexing import for_search, index_corpus
 
@@ -97,9 +97,16 @@ def fit_the_gate(work: Workspace, progress: Progress) -> str | None:
     if not artifact.is_artifact(work.path / EXAMPLES):
         raise SkipStep("there are no questions to learn from")
     try:
-        return _made(place, lambda: fit_gate(work.path, progress=progress), lambda made: "fitted")
+        return _made(place, lambda: fit_gate(work.path, progress=progress), _promised)
     except DataError as error:
         raise SkipStep(str(error)) from None
+
+
+def _promised(gate: Artifact) -> str:
+    promise = gate.stats["promise"]
+    if promise["threshold"] is None:
+        return "nothing can be promised of so few questions, so none is answered"
+    return f"at most {promise['rate']:.1%} of its answers are wrong"
 
 
 STEPS = (
@@ -122,7 +129,10 @@ def _made(place: Path, make: Callable[[], Artifact], said: Callable[[Artifact], 
 def _identity(place: Path) -> object:
     if not artifact.is_artifact(place):
         return None
-    manifest = artifact.read(place).manifest
+    try:
+        manifest = artifact.read(place).manifest
+    except ArtifactError:  # it is made anew
+        return None
     return manifest.recipe, manifest.content, manifest.generation
 
 

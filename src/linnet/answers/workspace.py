@@ -18,7 +18,7 @@ import threading
 import unicodedata
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from linnet import artifact
 from linnet.answers.excerpts import Excerpt, PrivateSpans, excerpt
@@ -46,6 +46,7 @@ _FORBIDDEN = frozenset('<>:"|?*\\')
 Taken = Literal["refuse", "replace", "keep"]
 """What to do where there is a document of that name: refuse, put the new one in its place, or keep
 both, the new one under another name."""
+Ocr = Literal["none", "tesseract", "docling"]
 State = Literal["searchable", "reading", "unreadable", "removed"]
 
 
@@ -55,10 +56,11 @@ class TakenNameError(ConfigError):
 
 @dataclass(frozen=True)
 class Sources(Config):
-    """What an assistant answers from. ``removed``: names of documents that are left out."""
+    """What an assistant answers from, and how it is read."""
 
     sources: tuple[str, ...] = option((), "files, folders, patterns, addresses")
     removed: tuple[str, ...] = option((), "documents that are left out, by their names")
+    ocr: Ocr = option("none", "what reads scanned pages", choices=get_args(Ocr))
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,11 @@ class Workspace:
             raise ConfigError(f"{file}: expected the settings of an assistant: {error}") from None
 
     @classmethod
-    def of(cls, sources: Sequence[str | Path], path: Path | str) -> Workspace:
-        """The workspace in ``path``, with these sources from now on; made where there is none.
+    def of(
+        cls, sources: Sequence[str | Path], path: Path | str, *, ocr: Ocr | None = None
+    ) -> Workspace:
+        """The workspace in ``path``, with these sources from now on, and scanned pages read so;
+        made where there is none.
 
         Raises DataError for a new source that is not there.
         """
@@ -124,9 +129,11 @@ class Workspace:
             write_json(known, to_mapping(Sources()))
         found = cls(path)
         if wanted and wanted != found._sources.sources:
-            found._write(Sources(wanted, found._sources.removed))
+            found._write(replace(found._sources, sources=wanted))
         if not found._sources.sources:
             raise ConfigError(f"{path}: name the documents to answer from, such as a folder")
+        if ocr is not None and ocr != found._sources.ocr:
+            found._write(replace(found._sources, ocr=ocr))
         return found
 
     @property
@@ -151,9 +158,15 @@ class Workspace:
         """How documents are read: as given, without those that were taken out."""
         config = config or DataConfig(privacy="keep")
         with self._lock:
-            removed = self._sources.removed
-        left_out = tuple(_pattern(name) for name in removed if "/" in name)
-        return replace(config, exclude=(*config.exclude, *left_out))
+            sources = self._sources
+        left_out = tuple(_pattern(name) for name in sources.removed if "/" in name)
+        return replace(config, exclude=(*config.exclude, *left_out), ocr=sources.ocr)
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether files that are images are documents, too."""
+        with self._lock:
+            return self._sources.ocr == "tesseract"
 
     # What there is
 
@@ -226,7 +239,7 @@ class Workspace:
 
         Raises ConfigError for a name that no document can have, and TakenNameError.
         """
-        parts = list(check_name(name))
+        parts = list(check_name(name, images=self.reads_images))
         with self._lock, lock(self.path / ADDED):
             place, number = self.path.joinpath(ADDED, *parts), 1
             stem, suffix = os.path.splitext(parts[-1])
@@ -274,7 +287,7 @@ class Workspace:
                     "started"
                 )
             removed = tuple(sorted({*self._sources.removed, name}))
-            self._write(Sources(self._sources.sources, removed))
+            self._write(replace(self._sources, removed=removed))
             return False
 
     def restore(self, name: str) -> None:
@@ -283,7 +296,7 @@ class Workspace:
             if name not in self._sources.removed:
                 raise DataError(f"no document '{name}' was taken out")
             removed = tuple(each for each in self._sources.removed if each != name)
-            self._write(Sources(self._sources.sources, removed))
+            self._write(replace(self._sources, removed=removed))
 
     def upload_place(self) -> Path:
         """A private directory for files that are still arriving."""
@@ -318,7 +331,7 @@ class Workspace:
         ):
             return None
         with contextlib.suppress(ConfigError):
-            return self.path.joinpath(ADDED, *check_name(rest))
+            return self.path.joinpath(ADDED, *check_name(rest, images=True))
         return None
 
     def _name_of(self, place: Path) -> str:
@@ -336,8 +349,9 @@ class Workspace:
         self._sources = sources
 
 
-def check_name(name: str) -> tuple[str, ...]:
-    """The parts of a document's name below the folder of added ones.
+def check_name(name: str, *, images: bool = False) -> tuple[str, ...]:
+    """The parts of a document's name below the folder of added ones. ``images``: whether these are
+    read.
 
     Raises ConfigError for one that leads elsewhere, that some system cannot have or that is passed
     over as made by tools, and for a kind of file that is not read.
@@ -363,7 +377,7 @@ def check_name(name: str) -> tuple[str, ...]:
             )
         if is_junk(part):
             raise ConfigError(f"'{part[:60]}' is hidden or made by a program, and is not read")
-    if (why := kinds.refusal(parts[-1])) is not None:
+    if (why := kinds.refusal(parts[-1], images=images)) is not None:
         raise ConfigError(f"'{parts[-1][:60]}' is not read: {why}")
     return parts
 

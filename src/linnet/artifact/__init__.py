@@ -49,7 +49,7 @@ from linnet.artifact.reading import (
     read,
     within,
 )
-from linnet.artifact.writing import Draft, create, current, make
+from linnet.artifact.writing import Draft, create, current, make, refuse_place_of
 
 __all__ = [
     "MANIFEST",
@@ -71,6 +71,7 @@ __all__ = [
     "partial_exists",
     "previous_version",
     "read",
+    "refuse_place_of",
     "remove_unused",
     "snapshot",
     "update",

@@ -226,8 +226,13 @@ def _is_of_use(draft: Draft, error: BaseException) -> bool:
 def refuse_own_input(path: Path, recipe: Recipe, sources: Sequence[Path] = ()) -> None:
     """What is written must not take the place of what it is made from."""
     artifacts = [value.path for value in recipe.inputs.values() if isinstance(value, Artifact)]
+    refuse_place_of(path, (*artifacts, *sources))
+
+
+def refuse_place_of(path: Path, sources: Sequence[Path]) -> None:
+    """Raise OutputError where ``path`` is one of these, or holds it."""
     place = path.resolve()
-    for source in (*artifacts, *sources):
+    for source in sources:
         if place == source.resolve() or place in source.resolve().parents:
             raise OutputError(
                 f"{path}: expected another place to write to. Got what it is to be made from "

@@ -24,7 +24,7 @@ from linnet.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-Method = Literal["scratch", "distilled", "full", "lora", "merged"]
+Method = Literal["scratch", "distilled", "full", "lora", "merged", "pruned"]
 
 PLAIN = re.compile(r"[A-Za-z0-9][\w .+/:@-]{0,150}", re.ASCII)
 _PIN = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)@(?P<revision>[0-9a-f]{40})", re.ASCII)
@@ -62,6 +62,7 @@ _WORDS = (
     "template",
     "too_long",
     "train_on",
+    "vocabulary",
 )
 _FIGURES = {
     "validation_bits_per_byte": "bits per byte, validation",
@@ -70,6 +71,10 @@ _FIGURES = {
     "base_validation_bits_per_byte": "bits per byte before, validation",
     "base_validation_loss": "loss per token before, validation",
     "base_loss": "loss per token before, validation",
+    "whole_loss": "loss per token before pruning, validation",
+    "whole_bits_per_byte": "bits per byte before pruning, validation",
+    "pruned_loss": "loss per token after pruning, validation",
+    "pruned_bits_per_byte": "bits per byte after pruning, validation",
 }
 _RUN = {
     "steps": "updates",
@@ -102,6 +107,8 @@ class Facts:
     tags: tuple[str, ...]
     chats: bool
     parameters: int | None
+    of_parameters: int | None
+    """Of the model that it was before it was pruned."""
     base: str | None
     base_revision: str | None
     license: tuple[tuple[str, str], ...]
@@ -137,7 +144,7 @@ def gather(
 ) -> Facts:
     """The facts about the model in ``directory``."""
     kind, inputs, config = recipe.kind, recipe.inputs, recipe.config
-    method = _method(kind, inputs, config)
+    method = _method(kind, inputs, stats)
     ancestors = list(_walk(inputs))
     pinned = _base(inputs, base)
     corpora = [found for _, found in ancestors if isinstance(found, Artifact) and _is(found)]
@@ -154,6 +161,7 @@ def gather(
         tags=tuple(tags),
         chats=chats,
         parameters=_whole(stats.get("parameters")),
+        of_parameters=_whole(stats.get("of_parameters")),
         base=pinned[0],
         base_revision=pinned[1],
         license=_license(_card_of(inputs, base)),
@@ -192,13 +200,13 @@ def plain(value: Any) -> str | None:
     return value if isinstance(value, str) and PLAIN.fullmatch(value) else None
 
 
-def _method(kind: str, inputs: artifact.Inputs, config: Mapping[str, Any]) -> Method:
+def _method(kind: str, inputs: artifact.Inputs, stats: Mapping[str, Any]) -> Method:
     if kind == "adapter":
         return "lora"
     if "adapter" in inputs:
         return "merged"
     if "base" in inputs:
-        return "full"
+        return "pruned" if "of_parameters" in stats else "full"
     return "distilled" if "teacher" in inputs else "scratch"
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 import webbrowser
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -51,6 +51,14 @@ def assistant(
             "that fits this machine; none: the passages themselves."
         ),
     ] = "none",
+    ocr: Annotated[
+        Literal["none", "tesseract", "docling"] | None,
+        typer.Option(
+            help="Read scanned pages, and with tesseract images, where it is installed; as the "
+            "last time if left out.",
+            show_choices=True,
+        ),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the documents.")] = False,
     question: Annotated[
         str | None, typer.Option("--ask", help="Ask this as soon as it can be answered.")
@@ -76,7 +84,7 @@ def assistant(
     from linnet.answers.upkeep import Upkeep, vanished
     from linnet.answers.workspace import Workspace
 
-    work = Workspace.of(documents or (), out)
+    work = Workspace.of(documents or (), out, ocr=ocr)
     if not work.corpus.exists() and (gone := vanished(work)):
         raise DataError(gone)
     config = replace(ServeConfig(), settings)
@@ -206,6 +214,9 @@ def _as_before(answering: CurrentAssistant) -> bool:
     except LinnetError as error:
         err.print(as_typed(str(error)), style="yellow", markup=False)
         return False
+    if answering.gate_problem:
+        said = f"{answering.gate_problem}; until that is done here no answer is held back by it"
+        err.print(as_typed(said), style="yellow", markup=False)
     return True
 
 

@@ -53,6 +53,7 @@ Each line is a question, understood in the light of those before it.
 Ctrl-C stops an answer, Ctrl-D or /exit leaves.
 
 /new                 begin another conversation
+/route NAME          the last answer by another model, or by 'local' (with --routing)
 """
 TURN_GREETING = "Ask something. /help lists the commands, Ctrl-D leaves."
 TURN_HELP = f"""\
@@ -313,18 +314,10 @@ class _Turns(_Session):
                 raise ConfigError("there is no answer yet to give another one for")
             self._reply(self.messages[:-1])
         elif name == "route":
-            self._reply(self._before_answer(value), route=value)
+            self._reply(_before_answer(self.messages, self.responder, value), route=value)
         else:
             return False
         return True
-
-    def _before_answer(self, model: str) -> list[Message]:
-        """What another model is to answer once more."""
-        if not model:
-            raise ConfigError("/route needs the name of a model, such as /route local")
-        if not self.messages or self.messages[-1].role != "assistant":
-            raise ConfigError("there is no answer yet to give another one for")
-        return self.messages[:-1]
 
     def _reply(self, messages: list[Message], *, route: str | None = None) -> None:
         from linnet.respond import Answer, ContextFullError
@@ -377,29 +370,38 @@ class _Documents(_Session):
         self.messages: list[Message] = []
 
     def answer(self, line: str) -> None:
-        from linnet.respond import Answer, Message
+        from linnet.respond import Message
 
         if not line.strip():
             return
+        self._reply([*self.messages, Message.of("user", line)])
+
+    def _reply(self, messages: list[Message], *, route: str | None = None) -> None:
+        from linnet.respond import Answer
+
         answer = Answer()
-        messages = [*self.messages, Message.of("user", line)]
-        self.write(self._answer(messages, answer))
+        self.write(self._answer(messages, answer, route))
         for piece in answer.pieces:
             if isinstance(piece, Attribution):
                 say_who_wrote(piece)
         self.messages = [*messages, answer.message()]
 
     def command(self, name: str, value: str) -> bool:
-        if name != "new":
+        if name == "new":
+            self.messages = []
+        elif name == "route":
+            self._reply(_before_answer(self.messages, self.responder, value), route=value)
+        else:
             return False
-        self.messages = []
         return True
 
-    def _answer(self, messages: list[Message], answer: Answer) -> Generator[str]:
+    def _answer(self, messages: list[Message], answer: Answer, route: str | None) -> Generator[str]:
         """The texts to show, and the citations behind them."""
-        from linnet.respond import Conversation, stream
+        from linnet.respond import Context, Conversation, stream
+        from linnet.respond.responder import INTERVAL
 
-        with contextlib.closing(stream(self.responder, Conversation(tuple(messages)))) as pieces:
+        asked, context = Conversation(tuple(messages)), Context(interval=INTERVAL, route=route)
+        with contextlib.closing(stream(self.responder, asked, context)) as pieces:
             for piece in pieces:
                 answer.add(piece)
                 yield from shown(piece)
@@ -410,10 +412,24 @@ class _Documents(_Session):
             yield f"\n[{number}] {cited.source}{page}: {line}"
         for piece in answer.pieces:
             if isinstance(piece, Decision) and piece.subject != "route":
-                yield f"\n({piece.outcome})"
+                about_documents = piece.subject == "documents"
+                yield f"\n({piece.reason if about_documents else piece.outcome})"
 
 
 _SNIPPET = 200  # characters of a citation
+
+
+def _before_answer(messages: list[Message], responder: Responder, model: str) -> list[Message]:
+    """What another model is to answer once more."""
+    from linnet.routing.responder import RoutingResponder
+
+    if not isinstance(responder, RoutingResponder):
+        raise ConfigError("/route has other models answer, which --routing names: start with it")
+    if not model:
+        raise ConfigError("/route needs the name of a model, such as /route local")
+    if not messages or messages[-1].role != "assistant":
+        raise ConfigError("there is no answer yet to give another one for")
+    return messages[:-1]
 
 
 def open_routing(file: Path | None) -> OpenRouting | None:

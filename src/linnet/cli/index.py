@@ -78,7 +78,8 @@ def index(
         typer.echo(json.dumps(stats, ensure_ascii=False))
         return
     terminal.print(
-        f"{stats['documents']:,} documents, {stats['passages']:,} passages; searched by "
+        f"{_amount(stats['documents'], 'document')}, {_amount(stats['passages'], 'passage')}; "
+        "searched by "
         + (f"words, and by meaning with {stats['encoder']}" if stats["encoder"] else "words"),
         markup=False,
     )
@@ -87,3 +88,7 @@ def index(
         for reason, count in stats["unread_by_reason"].items():
             terminal.print(f"  {count:>9,}  {reason}", markup=False)
     terminal.print(f"search: {as_typed(f'linnet search {out} QUERY')}", markup=False)
+
+
+def _amount(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"

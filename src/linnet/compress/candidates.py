@@ -9,18 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from linnet.bench.comparison import ask
 from linnet.bench.worker import Measurement
 from linnet.compress.blockwise import make_smaller
 from linnet.compress.choice import Loss
 from linnet.compress.mixing import LADDER, Option, mix
+from linnet.compress.packed import packed_bytes, packed_errors, write_packed
 from linnet.compress.quality import Floats, nats
-from linnet.export.config import ExportConfig
+from linnet.compress.sensitivity import role_of
+from linnet.export.config import ExportConfig, PackedConfig
 from linnet.export.gguf import export_gguf, planned_format
 from linnet.gguf.architectures import tensors
 from linnet.gguf.metadata import read_unchecked
 from linnet.gguf.quantisation import Importance, stored_bytes
 from linnet.gguf.weights import dequantised, numbers_within
+from linnet.model import load_model
+from linnet.output import make_directory, remove
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +41,8 @@ MIXED_BITS = (6.0, 5.0, 4.5, 4.25, 4.0, 3.75, 3.5, 3.25, 3.0)
 """Bits a number, on average, of mixtures that are tried."""
 BY_GPTQ = ("q4_k", "iq4_xs", "q3_k")
 """Formats that are tried once more by GPTQ (``linnet.compress.blockwise``)."""
+PACKED = {"int8": PackedConfig("int8"), "int4": PackedConfig("int4")}
+"""Checkpoints for torch (``linnet.compress.packed``), the second of which is tried by GPTQ, too."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,11 @@ class Plan:
     expected: float = 0.0
     """What it is expected to cost, in nats per token, by errors and what they cost over the
     calibration text."""
+
+    @property
+    def packed(self) -> PackedConfig | None:
+        """How a checkpoint for torch is written; None for a file of GGUF."""
+        return PACKED.get(self.type)
 
 
 @dataclass(frozen=True)
@@ -112,6 +125,20 @@ def plans(model: Transformer, options: Mapping[str, Sequence[Option]]) -> Iterat
     yield from sorted(found, key=lambda each: -each.bytes)
 
 
+def packed_plans(
+    model: Transformer, importance: Importance, costs: Mapping[str, float]
+) -> Iterator[Plan]:
+    """Checkpoints for torch. ``costs``: of an error in tensors of each kind. Raises ConfigError and
+    ModelError where the model cannot be written so."""
+    for type, config in PACKED.items():
+        size = packed_bytes(model, config)
+        errors = packed_errors(model, config, importance)
+        expected = sum(error * costs.get(role_of(name), 1.0) for name, error in errors.items())
+        yield Plan(f"torch {type}", type, {}, size, expected=expected)
+        if config.bits < 8:
+            yield Plan(f"torch {type} gptq", type, {}, size, gptq=True, expected=0.999 * expected)
+
+
 def make_file(
     plan: Plan,
     source: Path,
@@ -121,7 +148,16 @@ def make_file(
     importance: Importance,
     rows: Sequence[Tensor],
 ) -> None:
-    """Write the file of a plan; the same plan gives the same file."""
+    """Write the file of a plan, or a directory; the same plan gives the same."""
+    if plan.packed is not None:
+        neighbour = file.with_name(f".{file.name}.partial")
+        remove(neighbour)
+        make_directory(neighbour)
+        texts = rows if plan.gptq else ()
+        write_packed(deepcopy(model), source, neighbour, plan.packed, texts)
+        remove(file)
+        neighbour.replace(file)
+        return
     stored = {}
     if plan.gptq:
         formats = {
@@ -135,21 +171,29 @@ def make_file(
     )  # fmt: skip
 
 
+def bytes_of(file: Path) -> int:
+    """The size of a file, or of the weights in a directory."""
+    weights = file.glob("*.safetensors") if file.is_dir() else [file]
+    return sum(each.stat().st_size for each in weights)
+
+
 def nats_in(file: Path, config: ModelConfig, completions: Sequence[Completion]) -> Floats:
-    """What each answer costs the model in a file, in nats."""
+    """What each answer costs the model in a file or a directory, in nats."""
+    if file.is_dir():
+        return nats(load_model(file, dtype=torch.float32), completions)
     numbers = numbers_within(read_unchecked(file).values, config)
     return nats(dequantised(file, config, numbers=numbers), completions)
 
 
 def speed_of(
-    place: Path, precision: str, texts: Sequence[str], config: CompressConfig
+    place: Path, engine: str, precision: str, texts: Sequence[str], config: CompressConfig
 ) -> tuple[Measurement | None, str]:
-    """Speed and memory of a file or a directory on llama.cpp, in a process of its own; or why they
-    could not be measured."""
+    """Speed and memory of a file or a directory, in a process of its own; or why they could not be
+    measured."""
     asked: dict[str, Any] = {
         "model": str(place), "texts": list(texts), "prompt_tokens": 64,
         "new_tokens": config.new_tokens, "slots": config.streams, "repeats": config.repeats,
         "lookup": "off", "draft": "", "threads": config.threads,
     }  # fmt: skip
-    told = ask("llama.cpp", precision, asked)
+    told = ask(engine, precision, asked)
     return (None, told) if isinstance(told, str) else (Measurement(**told), "")

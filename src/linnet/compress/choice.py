@@ -15,7 +15,7 @@ sequence).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Literal
@@ -31,7 +31,13 @@ if TYPE_CHECKING:
     from linnet.compress.config import CompressConfig
 
 Verdict = Literal["keeps", "loses", "not clear"]
+_OF_SIZE: Mapping[Verdict, str] = {
+    "keeps": "that is surely {}",
+    "loses": "that is less than {}",
+    "not clear": "whether that is {} is not clear",
+}
 RESAMPLES = 4000
+_DRAWN_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -57,10 +63,7 @@ def loss_of(
     """
     rise = after - before
     mean = float(rise.sum() / tokens.sum())
-    generator = np.random.default_rng(seed)
-    drawn = generator.integers(len(rise), size=(RESAMPLES, len(rise)))
-    means = rise[drawn].sum(1) / tokens[drawn].sum(1)
-    least, most = np.quantile(means, [1 - confidence, confidence])
+    least, most = np.quantile(_resampled(rise, tokens, seed), [1 - confidence, confidence])
     margin = -math.log(keep)
     verdict: Verdict = "not clear"
     needed = None
@@ -75,14 +78,28 @@ def loss_of(
     return Loss(math.exp(-mean), math.exp(-float(most)), math.exp(-float(least)), verdict, needed)
 
 
+def _resampled(rise: Floats, tokens: Floats, seed: int) -> Floats:
+    """The rise for each token, of questions drawn again and again."""
+    generator, count = np.random.default_rng(seed), len(rise)
+    rows, means = max(1, _DRAWN_AT_ONCE // count), []
+    for start in range(0, RESAMPLES, rows):
+        drawn = generator.integers(count, size=(min(rows, RESAMPLES - start), count))
+        means.append(rise[drawn].sum(1) / tokens[drawn].sum(1))
+    return np.concatenate(means)
+
+
 def is_above_chance(right: Floats, other: Floats) -> bool:
     """Whether right answers cost a model less behind their own questions than behind others.
 
     If not there is nothing that compressing it could lose. By a sign test at 5 %.
     """
     better, count = int((right < other).sum()), len(right)
-    tail = sum(math.comb(count, wins) for wins in range(better, count + 1)) / 2**count
-    return bool(tail < 0.05)
+    every = math.lgamma(count + 1) - count * math.log(2)
+    tail = sum(
+        math.exp(every - math.lgamma(wins + 1) - math.lgamma(count - wins + 1))
+        for wins in range(better, count + 1)
+    )
+    return tail < 0.05
 
 
 @dataclass(frozen=True)
@@ -99,7 +116,7 @@ def choose(candidates: Sequence[Candidate], config: CompressConfig) -> Choice:
     if config.most_bytes:
         return _best_of_size(candidates, config)
     ordered = sorted(candidates, key=lambda each: (each.expected, -each.bytes))
-    keeping = list(takewhile(lambda c: c.loss and c.loss.verdict == "keeps", ordered))
+    keeping = list(takewhile(_keeps, ordered))
     share = _percent(config.kept)
     if not keeping:
         raise ConfigError(_miss(ordered[0], ordered[1:], config))
@@ -113,7 +130,10 @@ def choose(candidates: Sequence[Candidate], config: CompressConfig) -> Choice:
         best = min(keeping, key=lambda each: (each.bytes, -_kept(each)))
         why = f"the smallest of {len(keeping)} that surely keep {share}"
     assert best.loss is not None
-    return Choice(best.name, f"{why}: {best.loss.kept:.2%}, at least {best.loss.low:.2%}")
+    why += f": {best.loss.kept:.2%}, at least {best.loss.low:.2%}"
+    if not config.speed:
+        why += _not_taken(ordered[len(keeping) :], best)
+    return Choice(best.name, why)
 
 
 def pareto(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -139,7 +159,20 @@ def _best_of_size(candidates: Sequence[Candidate], config: CompressConfig) -> Ch
     return Choice(
         best.name,
         f"of {len(fitting)} that have at most {config.size} it keeps most: "
-        f"{best.loss.kept:.2%} ({best.loss.low:.2%} to {best.loss.high:.2%})",
+        f"{best.loss.kept:.2%} ({best.loss.low:.2%} to {best.loss.high:.2%}); "
+        + _OF_SIZE[best.loss.verdict].format(_percent(config.kept)),
+    )
+
+
+def _not_taken(behind: Sequence[Candidate], best: Candidate) -> str:
+    """Why a smaller one is not taken that keeps as much, where there is one."""
+    lucky = [each for each in behind if _keeps(each) and each.bytes < best.bytes]
+    if not lucky:
+        return ""
+    return (
+        f"; {min(lucky, key=lambda each: each.bytes).name} is smaller and keeps it too, but that "
+        f"may be chance: less was expected to be lost from {behind[0].name}, which does not surely "
+        "keep it"
     )
 
 
@@ -156,10 +189,14 @@ def _miss(first: Candidate, others: Sequence[Candidate], config: CompressConfig)
         said += f", and {loss.high:.2%} at most"
     elif loss.needed:
         said += f"; about {loss.needed:,} questions would tell"
-    lucky = [each.name for each in others if each.loss and each.loss.verdict == "keeps"]
+    lucky = [each.name for each in others if _keeps(each)]
     if lucky:
         said += f"; that {lucky[0]} does better may be chance, as more was expected to be lost"
     return f"{said}; ask for less with --keep, or give more questions"
+
+
+def _keeps(candidate: Candidate) -> bool:
+    return candidate.loss is not None and candidate.loss.verdict == "keeps"
 
 
 def _kept(candidate: Candidate) -> float:

@@ -18,7 +18,7 @@ import torch
 from linnet import artifact
 from linnet.artifact import Artifact
 from linnet.card import CARD
-from linnet.compress.candidates import Candidate, Plan
+from linnet.compress.candidates import Candidate, Plan, bytes_of
 from linnet.compress.choice import Choice, choose, is_above_chance, loss_of
 from linnet.compress.config import CompressConfig
 from linnet.compress.measurements import MeasuredModel, Speed
@@ -78,10 +78,10 @@ def compress(
     """Write the smallest file of a model that keeps what its owner's questions need.
 
     ``questions``: what ``linnet examples`` made (those kept for testing are judged by), or a file
-    of rows with prompts and completions. In ``out`` are the file (``model.gguf``), the figures of
-    every candidate (``results.json``), a page and a plot. Candidates and what was measured of them
-    stay in :func:`candidates_of` it: an interrupted run goes on behind them, and another choice
-    measures nothing that is known.
+    of rows with prompts and completions. In ``out`` are the file (``model.gguf``, or what a model
+    directory has), the figures of every candidate (``results.json``), a page and a plot. Candidates
+    and what was measured of them stay in :func:`candidates_of` it: an interrupted run goes on
+    behind them, and another choice measures nothing that is known.
 
     Raises DataError for too few questions, or where the model answers them no better than by
     chance, so that there is nothing to keep; NoCandidateError for a size that nothing reaches, and
@@ -120,11 +120,16 @@ def compress(
             raise NoCandidateError(refusal, folder)
         for name in (RESULTS, PAGE, "candidates.svg", "candidates.png"):  # of an earlier refusal
             remove(folder / name)
-        shutil.copyfile(run.file_of(choice.name), draft.path / MODEL)
-        run.require_opens(choice.name, out / MODEL)
+        taken = run.file_of(choice.name)
+        if taken.is_dir():
+            shutil.copytree(taken, draft.path, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(taken, draft.path / MODEL)
+            run.require_opens(choice.name, out / MODEL)
         write_report(draft.path, found_all)
-        draft.stats.update({"choice": choice.name, "reason": choice.reason,
-                            "bytes": (draft.path / MODEL).stat().st_size})  # fmt: skip
+        draft.stats.update(
+            {"choice": choice.name, "reason": choice.reason, "bytes": bytes_of(taken)}
+        )
 
     return artifact.make(
         out, write, kind="compressed", format=FORMAT, config=to_mapping(config), inputs=inputs,
@@ -156,7 +161,8 @@ class _Run:
         config: CompressConfig,
         progress: Progress,
     ) -> _Run:
-        """Everything that all candidates are measured with. Raises DataError."""
+        """Everything that all candidates are measured with. Raises DataError, and for pruning that
+        is impossible ModelError or ConfigError."""
         model = _load(path, progress)
         context = model.config.context
         tokenizer = load_tokenizer(path)
@@ -176,24 +182,33 @@ class _Run:
                 "first"
             )
         texts = [tokenizer.decode(ids.tolist()) for ids in questions.texts()[:BENCH_TEXTS]]
-        return cls(whole, questions, texts, config, progress, folder, content)
+        run = cls(whole, questions, texts, config, progress, folder, content)
+        if config.shares:
+            run._require_prunable()
+        return run
 
     def choose(self) -> Choice:
         """Measure all candidates, and choose. Raises ConfigError where none does."""
-        if self.config.shares:
-            require_prunable(self.whole.model.config)
-        else:
+        if not self.config.shares:
             self._require_small_enough()
         self._measure(self.whole)
         for share in self.config.shares:
             smaller = self._pruned(share)
             self.pruned.append(smaller)
             self._measure(smaller)
-        return choose(self.candidates(), self.config)
+        while True:
+            choice = choose(self.candidates(), self.config)
+            source, plan = self._plan_of(choice.name)
+            source.file(plan)  # made again where it is gone; what comes out otherwise is measured
+            place = [each.name for each in self.found].index(choice.name)
+            again = self._candidate(source, plan)
+            if again == self.found[place]:
+                return choice
+            self.found[place] = again
 
     def full(self) -> Candidate:
         """The model itself."""
-        size = sum(file.stat().st_size for file in self.whole.path.glob("*.safetensors"))
+        size = bytes_of(self.whole.path)
         speed = self.whole.own_speed(self.texts) if self.found else Speed(None)
         return Candidate(
             "model", size, 8 * size / self.whole.model.config.parameters, None, speed.measured,
@@ -256,31 +271,46 @@ class _Run:
                 "too many; prune the model first, or let --prune try it"
             )
 
+    def _require_prunable(self) -> None:
+        """Raise LinnetError, before anything is measured, for what pruning would stop at."""
+        shape = self.whole.model.config
+        require_prunable(shape)
+        for share in self.config.shares:
+            self._pruning(share).shape(shape)
+        if not self._held_out(self._pruning(self.config.shares[0])):
+            raise DataError(
+                f"{self.config.calibration}: expected enough text to hold some back. Got too little"
+            )
+
+    def _pruning(self, share: float) -> PruneConfig:
+        config = self.config
+        return PruneConfig(
+            keep=share, seconds=config.prune_seconds, steps=config.prune_steps, seed=config.seed,
+            threads=config.threads,
+        )  # fmt: skip
+
+    def _held_out(self, settings: PruneConfig) -> list[Tensor]:
+        """Calibration text that a pruned model does not read."""
+        whole, text = self.whole, self.config.calibration
+        _, kept_back = read_text_for(settings, whole.path, text, whole.model.config, self.progress)
+        return first_tokens(_as_rows(example.tokens for example in kept_back))
+
     def _pruned(self, share: float) -> MeasuredModel:
         """A model with this share of the parameters, distilled from the whole one.
 
         It has read the calibration text, so how far it is from the whole one is measured on a part
         that was held back.
         """
-        config, text = self.config, self.config.calibration
-        settings = PruneConfig(
-            keep=share, seconds=config.prune_seconds, steps=config.prune_steps, seed=config.seed,
-            threads=config.threads,
-        )  # fmt: skip
+        settings, whole = self._pruning(share), self.whole
         made = prune_model(
-            self.whole.path, text, self.folder / PRUNED / f"{share:g}", settings,
+            whole.path, self.config.calibration, self.folder / PRUNED / f"{share:g}", settings,
             progress=self.progress,
         )  # fmt: skip
-        whole = self.whole.model
-        _, kept_back = read_text_for(settings, self.whole.path, text, whole.config, self.progress)
-        held_out = first_tokens(_as_rows(example.tokens for example in kept_back))
-        if not held_out:
-            raise DataError(f"{text}: expected enough text to hold some back. Got too little")
         model = _load(made.path, self.progress)
+        apart = divergence_from(whole.model, model, self._held_out(settings))
         return MeasuredModel(
-            model, made.path, self.folder / FILES / f"{share:g}", made.content, self.whole.rows,
-            config, prefix=f"{share:.0%} ", apart=divergence_from(whole, model, held_out),
-            progress=self.progress,
+            model, made.path, self.folder / FILES / f"{share:g}", made.content, whole.rows,
+            self.config, prefix=f"{100 * share:g}% ", apart=apart, progress=self.progress,
         )  # fmt: skip
 
 

@@ -42,6 +42,10 @@ class CompressConfig(Config):
         group="Pruning",
         least=0,
     )
+    packed: bool = option(
+        False,
+        "Checkpoints of 8 and 4 bits for torch, transformers and vLLM are candidates, too.",
+    )
     questions: int = option(200, "Questions to judge by, at most.", group="Measuring", least=1)
     confidence: float = option(
         0.95, "How sure it must be that the quality is kept.", group="Measuring", above=0.5, below=1
@@ -111,7 +115,7 @@ class CompressConfig(Config):
     def shares(self) -> tuple[float, ...]:
         """The shares of the parameters that pruned models keep, largest first."""
         try:
-            found = {float(part) for part in self.prune.split(",")} if self.prune else set()
+            found = {round(float(part), 4) for part in self.prune.split(",") if self.prune}
         except ValueError:
             found = {0.0}
         if not all(0 < share < 1 for share in found):

@@ -8,8 +8,9 @@ it writes.
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,7 +49,7 @@ from linnet.compress.students import (
 )
 from linnet.compress.written_texts import ROWS, prompts_of_rows, prompts_of_texts, write_texts
 from linnet.config import to_mapping
-from linnet.errors import ConfigError, ContradictionError
+from linnet.errors import ConfigError, ContradictionError, DamagedError, OutputError
 from linnet.evaluate.held_out import even_sample
 from linnet.finetune.base import find_base
 from linnet.finetune.config import FinetuneConfig
@@ -57,6 +58,8 @@ from linnet.finetune.packing import PackedBatches, held_out_loss
 from linnet.finetune.rows import open_source
 from linnet.model import load_model, save_checkpoint
 from linnet.model.checkpoint import Checkpoint, read_stop_ids
+from linnet.model.quantised import require_plain
+from linnet.output import check_output_directory
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer
 from linnet.train.distributed import interruptible
@@ -81,6 +84,8 @@ _OF_RUNS = ("teacher_weight", "mixing", "own_samples", "width", "depth", "steps"
             "batch_tokens", "weight_decay", "clip", "schedule", "warmup", "decay",
             "validation_interval", "patience", "max_tokens")  # fmt: skip
 
+READING = ("context", "tokens", "train_on", "template", "too_long", "columns", "held_out")
+"""The settings by which a text is cut, which saved logits belong to."""
 _OF_ROWS = ("validation", "held_out", "columns", "book", "train_on", "too_long", "template")
 
 
@@ -109,10 +114,10 @@ def distil_model(
     inputs = inputs_of(found, theirs, data, config, progress)
     if config.by == "text":
         assert theirs is not None
-        texts = _written(found, data, out.with_name(f"{out.name}.text"), config, inputs, progress)
-        return finetune(
-            theirs.path, texts.path / ROWS, out, tuning_config(config, data), progress=progress
-        )
+        tuning = tuning_config(config, data)
+        place = _place_of_texts(out, [found.path, theirs.path])
+        texts = _written(found, data, place, config, inputs, progress)
+        return finetune(theirs.path, texts.path / ROWS, out, tuning, progress=progress)
     if config.save_logits:
         return _saved(found, data, out, config, inputs, progress)
 
@@ -159,6 +164,18 @@ def tuning_config(config: DistilConfig, data: Path | str) -> FinetuneConfig:
     return FinetuneConfig(**{**given, "method": "full"})
 
 
+def _place_of_texts(out: Path, sources: Sequence[Path]) -> Path:
+    """Beside the student. Raises OutputError, before anything is written, where the student could
+    not be."""
+    artifact.refuse_place_of(out, sources)
+    check_output_directory(out, allowed=(artifact.MANIFEST,))
+    whole = Path(os.path.abspath(out))  # what lies beside "." is not "..text"
+    if not whole.name:
+        raise OutputError(f"{out}: expected a directory to make. Got the root of all others")
+    beside = out if out.name == whole.name else whole
+    return beside.with_name(f"{whole.name}.text")
+
+
 def _require_meant(config: DistilConfig, student: Located | None, data: Path | str) -> None:
     """Raise ContradictionError for what does not go together."""
     if student is not None:
@@ -172,6 +189,9 @@ def _require_meant(config: DistilConfig, student: Located | None, data: Path | s
             "expected --student MODEL: texts are for a student of another vocabulary, and a fresh "
             "one has the teacher's"
         )
+    if student is not None:
+        require_plain(student.path, "train the model that it was made from")
+        read_shape(student.path)  # refuses one that does not write
     if config.save_logits and student is not None:
         raise ConfigError(f"--save-logits makes no student. Got one, {student.path}")
 
@@ -216,6 +236,12 @@ class _Lesson:
         own = fresh_shape(shape, tokenizer, config) if student is None else read_shape(student.path)
         saved = SavedLogits.open(teacher.path) if is_saved_logits(teacher.path) else None
         if saved is not None:
+            tokens = min(tokenizer.vocab_size, shape.vocab_size)
+            if saved.tokens != tokens:
+                raise DamagedError(
+                    f"{teacher.path}: these logits are of {saved.tokens:,} tokens, but the model "
+                    f"that is named beside them has {tokens:,}; save them anew"
+                )
             config = _as_saved(saved, config, inputs)
             examples, held_out = saved.examples, saved.held_out
         else:
@@ -237,8 +263,8 @@ class _Lesson:
             self.held_out, rows=rows.micro, length=rows.length, device=machine.runtime.device,
             tokens=config.held_out_tokens,
         )  # fmt: skip
+        stream = self._stream(model, rows)  # which may refuse, so it comes before what takes time
         teacher, stats = self._teacher(machine, validator)
-        stream = self._stream(model, rows)
         if isinstance(stream, OwnSamples) and stream.left_out:
             progress.warn(
                 f"{stream.left_out:,} prompts are too long to be continued: --max-tokens leaves "
@@ -321,13 +347,14 @@ def _as_saved(
         raise ContradictionError(
             f"--teacher-weight 0 leaves the teacher out. Got {path}, its logits", "teacher_weight"
         )
-    if saved.found.stats["contents"] != contents_of(inputs):
+    if saved.found.stats.get("contents") != contents_of(inputs):
         raise ConfigError(
             f"{path}: these logits were saved of another text (or other --validation or --book); "
             "give the text that they are of, or save them anew"
         )
-    for name, value in saved.found.stats["reading"].items():
-        default = next(f.default for f in dataclasses.fields(config) if f.name == name)
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    for name in READING:
+        value, default = saved.reading.get(name, defaults[name]), defaults[name]
         given = getattr(config, name)
         if given not in (default, tuple(value) if isinstance(value, list) else value):
             raise ConfigError(
@@ -370,7 +397,6 @@ def _saved(
                 tokens=config.held_out_tokens,
             )  # fmt: skip
             draft.stats.update(teacher_figures(model, validator))
-        reading = ("context", "tokens", "train_on", "template", "too_long", "columns", "held_out")
         draft.stats.update(
             {
                 "vocabulary": live.tokens,
@@ -380,7 +406,7 @@ def _saved(
                 "places": figures.places,
                 "rest": figures.rest,
                 "contents": contents_of(inputs),
-                "reading": {name: to_mapping(config)[name] for name in reading},
+                "reading": {name: to_mapping(config)[name] for name in READING},
             }
         )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from linnet.gguf.quantisation import (
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from torch import Tensor
 
     from linnet.model import Transformer
@@ -65,7 +66,7 @@ def options_of(
             shape = tuple(values.shape)
             formats = dict.fromkeys(possible_format(name, shape, each) for each in ladder)
             if formats.keys() - {"f32", "f16"}:
-                rows = _sample(values, seed)
+                rows = sample_rows(values, seed)
                 own = [
                     Option(each, stored_bytes(shape, each),
                            rounding_error(name, rows, each, importance.get(name)))
@@ -78,12 +79,17 @@ def options_of(
 
 def rounding_error(name: str, rows: Tensor, format: str, importance: Floats | None) -> float:
     """How far rows are off in a format, as a share of what they compute, squared."""
-    values = rows.float().numpy()
     coded = np.concatenate(list(encoded(name, rows, format, importance)))
-    off = (decoded(coded, format, values.shape[1]) - values) ** 2
+    return share_off(rows, decoded(coded, format, rows.shape[1]), importance)
+
+
+def share_off(rows: Tensor, stored: npt.NDArray[Any], importance: Floats | None) -> float:
+    """How far what is stored of rows is off, as a share of what they compute, squared."""
+    values = rows.float().numpy()
     weight = np.ones(values.shape[1]) if importance is None else importance.astype(np.float64)
+    off = ((stored - values) ** 2).astype(np.float64)
     whole = float((values.astype(np.float64) ** 2 @ weight).sum())
-    return float((off.astype(np.float64) @ weight).sum()) / whole if whole else 0.0
+    return float((off @ weight).sum()) / whole if whole else 0.0
 
 
 def mix(options: Mapping[str, Sequence[Option]], most_bytes: int) -> dict[str, str]:
@@ -123,7 +129,8 @@ def mix(options: Mapping[str, Sequence[Option]], most_bytes: int) -> dict[str, s
     return {name: options[name][at].format for name, at in place.items()}
 
 
-def _sample(values: Tensor, seed: int) -> Tensor:
+def sample_rows(values: Tensor, seed: int = 0) -> Tensor:
+    """Rows of a matrix, at most :data:`MOST_ROWS`."""
     rows = values.detach().reshape(-1, values.shape[-1])
     if len(rows) <= MOST_ROWS:
         return rows

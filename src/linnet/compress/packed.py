@@ -18,16 +18,18 @@ import torch
 from linnet import artifact
 from linnet.card import CARD, write_card
 from linnet.compress.blockwise import Choice, GroupFormat, make_smaller
+from linnet.compress.mixing import sample_rows, share_off
 from linnet.config import to_mapping
 from linnet.errors import ConfigError, DataError, ModelError
 from linnet.export.config import PackedConfig
 from linnet.finetune.base import base_input, data_inputs, find_base
 from linnet.finetune.config import ExamplesConfig
 from linnet.finetune.replay import general_text
+from linnet.gguf.architectures import tensors
 from linnet.model import load_model
 from linnet.model.checkpoint import save_checkpoint
 from linnet.model.families import family
-from linnet.model.quantised import COMPRESSED_TENSORS, Codes, Scheme
+from linnet.model.quantised import COMPRESSED_TENSORS, Codes, Scheme, packed_size
 from linnet.progress import SILENT, Progress
 from linnet.runtime import torch_dtype
 from linnet.tokenizer import load as load_tokenizer
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from linnet.artifact import Artifact, Draft
+    from linnet.gguf.quantisation import Importance
     from linnet.model import Transformer
 
 KIND, FORMAT = "model", 1
@@ -146,6 +149,38 @@ def group_formats(
             f"and stay in {config.dtype}: {left[0]} is the first"
         )
     return formats
+
+
+def packed_bytes(model: Transformer, config: PackedConfig) -> int:
+    """What the tensors of such a checkpoint take in its file. Raises as :func:`group_formats`."""
+    formats = group_formats(model, config)
+    parameters, plain = dict(model.named_parameters()), torch_dtype(config.dtype).itemsize
+    table, total = family(model.config.family), 0
+    for entry in table.tensors(model.config):
+        shapes = [parameters[name].shape for name in entry.own]
+        if set(entry.own) <= formats.keys():
+            rows, width = sum(shape[0] for shape in shapes), shapes[0][1]
+            total += packed_size(rows, width, config.bits, config.columns, zero=config.zero)
+        else:
+            total += plain * sum(shape.numel() for shape in shapes)
+    return total + plain * len(list(table.constants(model.config)))
+
+
+def packed_errors(
+    model: Transformer, config: PackedConfig, importance: Importance
+) -> dict[str, float]:
+    """How far each matrix that becomes whole numbers is off, rounded, as a share of what it
+    computes, squared; by GGUF's names. All else is hardly off."""
+    format = GroupFormat(config.bits, config.columns, config.zero)
+    found = {}
+    for name, values in tensors(model):
+        is_matrix = name.startswith("blk.") and values.dim() == 2
+        if not is_matrix or (config.columns and values.shape[1] % config.columns):
+            continue
+        rows = sample_rows(values).float()
+        _, stored = format.rounded(name, rows, torch.ones(rows.shape[1]))
+        found[name] = share_off(rows, stored.numpy(), importance.get(name))
+    return found
 
 
 def _rows(path: Path, model: Any, config: PackedConfig, progress: Progress) -> list[Tensor]:

@@ -94,8 +94,12 @@ def prune_model(
         of_parameters = of_parameters or teacher.config.parameters
         shape = config.shape(teacher.config, parameters=of_parameters)
         if shape == PrunedShape.of(teacher.config):
-            if path == found.path:
-                raise ConfigError("expected sizes that take something away. Got the model's own")
+            went = draft.stats.get("vocabulary", {"tokens": 0, "of_tokens": 0})
+            if went["tokens"] == went["of_tokens"]:
+                raise ConfigError(
+                    "expected sizes that take something away. Got the model's own"
+                    + (f", and all its {went['tokens']:,} tokens" if config.vocabulary else "")
+                )
             progress.message("nothing but tokens goes, so there is nothing to distil")
             for file in path.iterdir():
                 file.replace(draft.path / file.name)

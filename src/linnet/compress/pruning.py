@@ -184,7 +184,9 @@ def shape_for(config: ModelConfig, keep: float, *, depth: int = 0) -> PrunedShap
                 if best is None or rank > best[0]:
                     best = rank, shape
     if best is None:
-        raise ConfigError(f"no sizes of this model have {keep:.0%} of its parameters; keep more")
+        raise ConfigError(
+            f"no sizes of this model have {100 * keep:.2g}% of its parameters; keep more"
+        )
     return best[1]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -63,7 +63,14 @@ def read_questions(
     Of more than ``most`` a sample is taken. Raises DataError where there are too few to say
     anything.
     """
-    rows = _of_examples(source) if is_examples(source) else _of_rows(source, progress)
+    found = _of_examples(source) if is_examples(source) else _of_rows(source, progress)
+    # The same question again tells nothing new, and would make the interval too narrow.
+    rows = list({repr(replace(row, source="")): row for row in reversed(found)}.values())[::-1]
+    if len(rows) < len(found):
+        progress.warn(
+            f"{source}: {len(found) - len(rows):,} of {len(found):,} rows left out: another one "
+            "has the same question and answer"
+        )
     if len(rows) > most:
         chosen = np.random.default_rng(seed).choice(len(rows), most, replace=False)
         rows = [rows[place] for place in sorted(chosen.tolist())]
@@ -81,11 +88,27 @@ def read_questions(
             f"Got {len(units)}"
         )
     right = [unit.completions[0] for unit in units]
-    return Questions(right, [_behind(right[(n + 1) % len(right)], one)
-                             for n, one in enumerate(right)])  # fmt: skip
+    return Questions(right, _behind_others(right, source))
 
 
 LEAST_QUESTIONS = 8
+
+
+def _behind_others(right: Sequence[Completion], source: str | Path) -> list[Completion]:
+    """Each answer behind the next question that is another. Raises DataError where all are one."""
+    prompts = [one.tokens[: one.start].tobytes() for one in right]
+    found: list[Completion] = []
+    place = 0
+    for number, one in enumerate(right):
+        place = max(place, number + 1)
+        while prompts[place % len(right)] == prompts[number]:
+            place += 1
+            if place == number + len(right):
+                raise DataError(
+                    f"{source}: expected questions that differ. Got one, again and again"
+                )
+        found.append(_behind(right[place % len(right)], one))
+    return found
 
 
 def _behind(question: Completion, answer: Completion) -> Completion:

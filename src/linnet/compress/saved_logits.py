@@ -15,6 +15,7 @@ A file is written whole, so that an interrupted run goes on behind the last one.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ _SHORT = 1 << 16
 """Tokens whose ids fit into 16 bits."""
 NOTHING = -60.0
 """The log of a mass that is none."""
+LEAST = torch.finfo(torch.float16).min
+"""The smallest log-probability that can be kept; at a low temperature there are smaller ones."""
 
 
 def is_saved_logits(path: Path) -> bool:
@@ -129,7 +132,10 @@ class SavedLogits:
     @classmethod
     def open(cls, path: Path | str) -> SavedLogits:
         """Those in a directory. Raises ArtifactError."""
-        return cls(artifact.read(path, kind=KIND, verify=True))
+        found = cls(artifact.read(path, kind=KIND, verify=True))
+        with damage_named(found.found.path / artifact.MANIFEST):
+            found._judge()
+        return found
 
     @property
     def tokens(self) -> int:
@@ -154,13 +160,51 @@ class SavedLogits:
     @cached_property
     def examples(self) -> list[Example]:
         """What they are of."""
-        return read_examples(self.found.path / "examples.safetensors")
+        return self._read("examples.safetensors")
 
     @cached_property
     def held_out(self) -> list[Example]:
         """What a student is validated on."""
-        file = self.found.path / "held_out.safetensors"
-        return read_examples(file) if file.is_file() else []
+        there = (self.found.path / "held_out.safetensors").is_file()
+        return self._read("held_out.safetensors") if there else []
+
+    def _read(self, name: str) -> list[Example]:
+        found = read_examples(self.found.path / name)
+        with damage_named(self.found.path / name):
+            for each in found:
+                if not 2 <= len(each.tokens) <= self.length + 1:
+                    raise ValueError(
+                        f"it has an example of {len(each.tokens)} tokens, in rows of {self.length}"
+                    )
+                if int(each.tokens.max()) >= self.tokens:
+                    raise ValueError("it names tokens that there are none of")
+        return found
+
+    @property
+    def reading(self) -> Mapping[str, Any]:
+        """The settings that the text was read with."""
+        found: Mapping[str, Any] = self.found.stats.get("reading", {})
+        return found
+
+    def _judge(self) -> None:
+        """Raise ValueError or KeyError for figures that no run writes: a stranger may have."""
+        stats = self.found.stats
+        for name in ("vocabulary", "k", "context"):
+            if not isinstance(stats[name], int) or isinstance(stats[name], bool) or stats[name] < 1:
+                raise ValueError(f"{name} must be a whole number above 0: {stats[name]!r:.40}")
+        if self.k > self.tokens:
+            raise ValueError(f"it keeps {self.k} of {self.tokens} tokens")
+        temperature = stats["temperature"]
+        if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
+            raise ValueError(f"temperature must be a number above 0: {temperature!r:.40}")
+        if not isinstance(self.reading, Mapping):
+            raise ValueError(f"reading must be an object: {self.reading!r:.40}")
+        first = _file(self.found.path, 1)
+        if first.is_file():
+            with damage_named(first), safe_open(str(first), framework="pt") as opened:
+                shape = opened.get_slice("ids").get_shape()
+            if len(shape) != 2 or shape[1] != self.k:
+                raise ValueError(f"k is {self.k}, but the files have another: {shape}")
 
     def of(self, number: int) -> tuple[Tensor, Tensor]:
         """Ids ``(n, k)`` and log-probabilities ``(n, k + 1)`` of an example's trained tokens."""
@@ -179,6 +223,8 @@ class SavedLogits:
                 raise ValueError(f"it is of other examples: {tuple(ids.shape)}")
             if bool((ids < 0).any()) or int(ids.max()) >= self.tokens:
                 raise ValueError("it names tokens that there are none of")
+            if not bool(likely.isfinite().all() and rest.isfinite().all()):
+                raise ValueError("it has log-probabilities that are no numbers")
         # Rounded to 16 bits, they add up to 1 only nearly.
         return ids, torch.cat((likely, rest[:, None]), 1).log_softmax(1)
 
@@ -364,5 +410,5 @@ def _fill(
         left = log_probs.scatter(1, ids, -torch.inf).logsumexp(1).clamp(min=NOTHING)
         places = torch.from_numpy(where[here])
         part.ids[places] = ids.int().cpu()
-        part.log_probs[places] = likely.half().cpu()
+        part.log_probs[places] = likely.clamp(min=LEAST).half().cpu()
         part.rest[places] = left.cpu()

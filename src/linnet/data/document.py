@@ -61,6 +61,13 @@ class Dropped:
     part: str = ""
 
 
+MISSED_PAGES = (
+    "pages that need OCR", "pages that OCR had no time for", "pages that OCR failed on",
+    "damaged pages",
+)  # fmt: skip
+"""What ``changes`` of a document call pages that its text does not have."""
+
+
 class UnreadableError(Exception):
     """A file yields nothing. ``reason`` is one of few; ``detail`` tells this case from others."""
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import difflib
 import sqlite3
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from linnet import artifact
 from linnet.config import parse_json
 from linnet.data import catalog
 from linnet.data.config import DataConfig
-from linnet.data.document import SPLITS
+from linnet.data.document import MISSED_PAGES, SPLITS
 from linnet.data.kinds import KINDS, printable
 from linnet.data.quality import rules, verdict
 from linnet.data.storage import read_documents
@@ -126,7 +127,8 @@ _SKIPPED = "SELECT name, reason FROM skipped ORDER BY name, reason"
 
 @dataclass(frozen=True)
 class ListedFile:
-    """A file, and how many documents were read from it. ``reason``: why none was, or not all."""
+    """A file, and how many documents were read from it. ``reason``: why none was, or not all of
+    it."""
 
     name: str
     kind: str
@@ -149,22 +151,41 @@ def list_files(
         with closing(catalog.open_to_read(found)) as connection:
             skipped = _SKIPPED_FILES if catalog.has_table(connection, "skipped") else ""
             query = _EVERY_FILE.replace("{skipped}", skipped)
-            return [ListedFile(*row) for row in connection.execute(query, values)]
+            return [
+                ListedFile(*row, reason or _pages(changes))
+                for *row, reason, changes in connection.execute(query, values)
+            ]
     except sqlite3.Error as error:
         raise DataError(f"{found} cannot be read: {error}") from None
 
 
 _EVERY_FILE = (
-    "SELECT name, kind, size, documents, reason FROM ("
+    "SELECT name, kind, size, documents, reason, changes FROM ("
     f"SELECT name, coalesce(kind, '{_TEXT}') AS kind, size, "
     "(SELECT count(*) FROM documents AS d WHERE d.file = f.number) AS documents, "
     "CASE WHEN reason != '' THEN "
     "CASE detail WHEN '' THEN reason ELSE reason || ' (' || detail || ')' END "
     "ELSE coalesce((SELECT min(reason) FROM dropped AS p WHERE p.file = f.number), '') END "
-    "AS reason FROM files AS f{skipped}) "
+    "AS reason, (SELECT group_concat(changes, char(10)) FROM documents AS d "
+    "WHERE d.file = f.number AND d.changes LIKE '%pages%') AS changes FROM files AS f{skipped}) "
     "WHERE name > :after AND name LIKE :part ESCAPE '\\' ORDER BY name LIMIT :limit"
 )
-_SKIPPED_FILES = " UNION ALL SELECT name, '', 0, 0, reason FROM skipped"
+_SKIPPED_FILES = " UNION ALL SELECT name, '', 0, 0, reason, NULL FROM skipped"
+
+
+def missed_pages(changes: str) -> dict[str, int]:
+    """How many pages of a document there is no text of, by the reason, as its ``changes`` in the
+    catalog say."""
+    known = parse_json(changes)
+    return {reason: int(known[reason]) for reason in MISSED_PAGES if known.get(reason)}
+
+
+def _pages(changes: str | None) -> str:
+    """That pages of a file are missing in its documents."""
+    found: Counter[str] = Counter()
+    for line in (changes or "").splitlines():
+        found.update(missed_pages(line))
+    return ", ".join(f"{reason}: {count:,}" for reason, count in found.items())
 
 
 @dataclass(frozen=True)

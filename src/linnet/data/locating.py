@@ -13,7 +13,7 @@ from linnet.config import parse_json
 from linnet.data import catalog
 from linnet.data.blocks import Block, BlockKind, Place, Structure, derived
 from linnet.data.document import SPLITS, text_id
-from linnet.data.inspection import list_documents
+from linnet.data.inspection import list_documents, missed_pages
 from linnet.data.kinds import Family, printable
 from linnet.data.positions import Positions
 from linnet.data.split import cut_pieces
@@ -135,7 +135,7 @@ class Listing:
 @dataclass(frozen=True, slots=True)
 class Unread:
     """A file, or a part of one, of which there is no text. ``count``: of parts of a file for one
-    reason; ``source`` is then the first."""
+    reason; ``source`` is then the first, or the document where these are pages of it."""
 
     source: str
     kind: str
@@ -178,12 +178,19 @@ class CorpusTexts:
         return StoredText(found.source, found.id, found.text, structure)
 
     def unread(self) -> list[Unread]:
-        """What gave no document."""
-        return [
+        """What gave no document, and pages that are missing in one."""
+        found = [
             Unread(row.name, row.kind, row.reason, row.count)
             for row in list_documents(self._corpus, dropped=True)
             if row.verdict == "not read" or not row.bytes
         ]
+        with self._damage_named():
+            rows = self._connection.execute(_WITH_PAGES).fetchall()
+        for name, kind, changes in rows:
+            found += [
+                Unread(name, kind, reason, count) for reason, count in missed_pages(changes).items()
+            ]
+        return found
 
     @contextmanager
     def _damage_named(self) -> Iterator[None]:
@@ -197,6 +204,12 @@ _LISTINGS = (
     f"SELECT v.number, {catalog.DOCUMENT_NAME}, f.name, v.id, d.kind, d.family, d.language, "
     "f.mtime_ns / 1000000000 FROM verdicts AS v JOIN documents AS d USING (file, ordinal) "
     "JOIN files AS f ON f.number = v.file ORDER BY v.number"
+)
+
+_WITH_PAGES = (
+    f"SELECT {catalog.DOCUMENT_NAME}, d.kind, d.changes FROM documents AS d "
+    "JOIN files AS f ON f.number = d.file WHERE d.changes LIKE '%pages%' "
+    "ORDER BY d.file, d.ordinal"
 )
 
 

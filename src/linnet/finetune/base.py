@@ -66,6 +66,11 @@ def find_base(
     ConfigError for an adapter, ModelError where there is nothing, and what
     :func:`linnet.hub.find` raises."""
     found = hub.find(model, progress=progress)
+    if found.path.is_file():
+        raise ModelError(
+            f"{found.path}: expected a model directory. Got a file; linnet import makes one of a "
+            "GGUF file"
+        )
     if not found.path.is_dir():
         raise ModelError(f"{found.path}: expected a model directory, but it does not exist")
     if is_adapter(found.path):

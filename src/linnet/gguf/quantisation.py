@@ -78,8 +78,8 @@ def encoded(
 ) -> Iterator[npt.NDArray[Any]]:
     """The bytes of a tensor in ``format``, some rows at a time.
 
-    ``importance``: of its columns, for formats that libgguf makes. Raises ModelError for values
-    that are no numbers, or are too large for float16.
+    ``importance``: of its columns, for ``q4_0`` and the formats that libgguf makes. Raises
+    ModelError for values that are no numbers, or are too large for float16.
     """
     rows = values.reshape(-1, values.shape[-1]) if values.dim() > 1 else values.reshape(1, -1)
     step = max(1, _CHUNK_BYTES // (4 * rows.shape[1]))
@@ -103,7 +103,7 @@ def _encoded_rows(
     floats: Floats = rows.float().numpy()
     if format == "f32":
         return floats
-    if format in MADE_BY_LIBGGUF:
+    if format in MADE_BY_LIBGGUF or (format == "q4_0" and importance is not None):
         made: npt.NDArray[Any] = libgguf_package().quantize_rows(
             np.ascontiguousarray(floats), int(ggml_type(format)), importance
         )

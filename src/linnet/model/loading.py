@@ -130,7 +130,11 @@ def _find_tensors(files: WeightFiles, table: Family, config: ModelConfig) -> lis
             )
         plan.append(_Found(entry, name, rows))
     ignored = re.compile("|".join((*IGNORED, *table.ignored)))
-    extra = [name for name in files if name not in known and not ignored.search(name)]
+    extra = [
+        name for name in files
+        if name not in known and not ignored.search(name)
+        and not (isinstance(files, QuantisedFiles) and files.is_no_bias(name))
+    ]  # fmt: skip
     if extra:
         raise ModelError(
             f"{files.path}: the tensor '{extra[0]}' does not belong to this model type"

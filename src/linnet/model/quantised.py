@@ -195,7 +195,14 @@ def _gptq(section: Section) -> Scheme:
     section.require("pack_dtype", ("int32",))
     for key in ("lm_head", "dynamic"):
         section.require(key, (None, False, {}))
-    form = section.require("checkpoint_format", ("gptq", "gptq_v2"), default="gptq")
+    # GPTQModel says how it is stored under two names each, and earlier programs under one.
+    section.require("method", (None, GPTQ))
+    forms = {
+        section.require(key, (None, "gptq", "gptq_v2")) for key in ("format", "checkpoint_format")
+    } - {None}
+    if len(forms) > 1:
+        raise section.error("format", "must be what checkpoint_format is")
+    form = forms.pop() if forms else "gptq"
     size = section.integer("group_size", least=-1)
     if size == 0:
         raise section.error("group_size", "must be -1, or how many columns share a scale. Got 0")
@@ -269,6 +276,13 @@ class QuantisedFiles(WeightFiles):
         """Whether a tensor is stored as whole numbers."""
         return name in self._parts
 
+    def is_no_bias(self, name: str) -> bool:
+        """Whether a tensor is the bias of zeros that older programs gave every packed matrix."""
+        stem, _, part = name.rpartition(".")
+        if part != "bias" or not self.is_packed(f"{stem}.weight"):
+            return False
+        return self[name].shape == self[f"{stem}.weight"].shape[:1] and not self.read(name).any()
+
     def codes(self, name: str, *, device: str | torch.device = "cpu") -> Codes:
         """A matrix as it is stored."""
         unpack = _unpack_packed if self.scheme.method == COMPRESSED_TENSORS else _unpack_gptq
@@ -300,6 +314,13 @@ def packed_tensors(name: str, codes: Codes) -> list[Written]:
     if codes.zero is not None:
         own["zero_point"] = _pack(codes.zero.T, codes.bits).T.contiguous()
     return [Written(f"{name}_{part}", (value,), value.dtype) for part, value in own.items()]
+
+
+def packed_size(rows: int, width: int, bits: int, group: int, *, zero: bool = False) -> int:
+    """The bytes of what :func:`packed_tensors` stores of a matrix; ``group`` 0: all of a row."""
+    groups = width // group if group else 1
+    total = 4 * rows * _words(width, bits) + 2 * rows * groups + 2 * 8
+    return total + 4 * _words(rows, bits) * groups if zero else total
 
 
 def _judge_packed(parts: Mapping[str, Stored], scheme: Scheme) -> tuple[int, int]:

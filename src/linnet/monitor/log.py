@@ -321,6 +321,17 @@ class Log:
         """Have a verdict written to the last call of that id and key. Never waits."""
         self._put(_Verdict(id, key or "", good), 0)
 
+    def has(self, id: str, key: str | None) -> bool:
+        """Whether a call of that id and key may be judged: it is in the log, or will be. Waits for
+        what is being written. Raises StoreError."""
+        if not self.flush():
+            return True  # nobody knows before it is
+        with self._database.reading() as run:
+            values = (_clean(id), _clean(key or ""))
+            return (
+                run("SELECT 1 FROM calls WHERE id = ? AND key = ?", values).fetchone() is not None
+            )
+
     def note_currency(self, name: str) -> None:
         """Have it written that costs are in this unit of money from now on. Never waits."""
         self._put(_Currency(name), 0)

@@ -446,8 +446,12 @@ class Policy:
                     break
 
     def _masked_spans(self, text: str) -> list[Span]:
-        """What of a text is to be masked."""
-        return self._known.get(_Read(Leaf(text, "", "")), ("spans",), self._spans)
+        """What of a text is to be masked; nothing where a pattern takes too long, as then the text
+        is held back. It may take less the next time."""
+        try:
+            return self._known.get(_Read(Leaf(text, "", "")), ("spans",), self._spans)
+        except _TooLongError:
+            return []
 
     def _spans(self, read: _Read) -> list[Span]:
         text = read.text
@@ -524,14 +528,15 @@ class _Compiled:
         return None
 
     def spans(self, text: str) -> list[Span]:
-        """Where it stands; nothing where that takes too long, as then the text is held back."""
-        with contextlib.suppress(TimeoutError):
+        """Where it stands. Raises _TooLongError."""
+        try:
             return [
                 Span(match.start(), match.end(), self.name)
                 for match in self._pattern.finditer(text, timeout=_PATTERN_SECONDS)
                 if match.end() > match.start()
             ]
-        return []
+        except TimeoutError:
+            raise _TooLongError("") from None
 
 
 class _TooLongError(Exception):

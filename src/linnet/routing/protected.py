@@ -237,6 +237,7 @@ class ProtectedIndex:
             with contextlib.suppress(ArtifactError):  # what was read stays protected
                 changed = index.reload() or changed
             if changed:
+                self._followed = False  # where this fails it is tried again
                 self._follow(index)
                 self._followed = True
                 self.version += 1

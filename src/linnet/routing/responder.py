@@ -334,9 +334,8 @@ class RoutingResponder:
     async def _written(self, call: _Call, responder: Responder) -> Batches:
         """The pieces of one responder but those that end the answer; before the first word nothing
         but what it is doing."""
-        async with contextlib.aclosing(
-            responder.respond(call.conversation, call.context)
-        ) as batches:
+        asked = call.conversation if responder is self.local else _bounded(call.conversation)
+        async with contextlib.aclosing(responder.respond(asked, call.context)) as batches:
             async for batch in batches:
                 if told := call.take(batch):
                     yield told

@@ -94,14 +94,17 @@ def certify(
 ) -> Certificate:
     """The lowest threshold that keeps the promise, by fixed-sequence testing.
 
-    ``thresholds``: falling, chosen without these trials. Where the first one fails, no lower rate
-    than its upper bound can be promised, and that is what the certificate says.
+    ``thresholds``: falling, chosen without these trials. Those that no trial reaches prove nothing
+    and are passed over, whatever the answers are. Where the first one fails, no lower rate than its
+    upper bound can be promised, and that is what the certificate says.
     """
+    highest = scores.max() if len(scores) else -math.inf
+    thresholds = [threshold for threshold in thresholds if threshold <= highest]
     chosen: tuple[float, int, int] | None = None
     for threshold in thresholds:
         answered = scores >= threshold
         count, wrong = int(answered.sum()), int((answered & ~right).sum())
-        if not count or binomial_tail(wrong, count, rate) > 1 - confidence:
+        if binomial_tail(wrong, count, rate) > 1 - confidence:
             break
         chosen = (float(threshold), count, wrong)
     if chosen is not None:
@@ -129,7 +132,8 @@ def sequence(
     """Thresholds to test one after the other, chosen on questions apart from the trials.
 
     The first is the one that answers most of those that are about as likely as any to pass with so
-    many ``trials``, or the one nearest to passing where none can; those after it answer more.
+    many ``trials``, or where none can, the one with the lowest rate that can be expected to be
+    proven; those after it answer more.
     """
     if not len(scores) or not trials:
         return []
@@ -144,14 +148,14 @@ def sequence(
         share = (int((answered & ~right).sum()) + 0.5) / (count + 1)
         coverage = count / len(scores)
         expected = math.floor(trials * coverage)
-        tail = binomial_tail(math.ceil(share * expected), expected, rate)
+        wrong = round(expected * int((answered & ~right).sum()) / count)
         # How many will be answered is up to chance, too, and a few too few prove nothing.
         spread = math.sqrt(trials * coverage * (1 - coverage))
         powers = (
             _power(share, max(round(trials * coverage + off * spread), 0), rate, confidence)
             for off in (-1.5, -0.75, 0, 0.75, 1.5)
         )
-        hopes.append((sum(powers), -tail))
+        hopes.append((sum(powers), -upper_bound(wrong, expected, confidence)))
     best = max(hopes)
     if best[0] <= 0:
         return levels[hopes.index(best) :]

@@ -59,32 +59,9 @@ def open_catalog(
     and the first one, or the documents. Raises LinnetError where one cannot be opened, or could
     not be.
     """
-    first = name or name_of(source)
-    every = {first: source, **(models or {})}
-    own = _by_model(adapters or {}, every)
-    docs_name = name_of(docs) if docs is not None else ""
-    named_docs = [docs_name] if docs is not None else []
-    _check_names([*every, *named_docs, *(each for its in own.values() for each in its)])
+    wanted = _wanted(source, config, name, models or {}, adapters or {}, docs, directory, progress)
     if routing is not None:
-        _check_routed(routing, [*every, *named_docs])
-    if name_of(source) in (models or {}) and name is None:
-        raise ConfigError(f"two models are named '{name_of(source)}'; choose another name for one")
-    if docs_name and docs_name in every:
-        raise ConfigError(
-            f"the documents and a model are both named '{docs_name}'; choose another for "
-            "the model with --name"
-        )
-    beside: set[str] = set()
-    if directory is not None:
-        for called, inside in models_in(directory, progress).items():
-            if called not in every and Path(inside).resolve() != Path(source).resolve():
-                every[called], own[called] = inside, {}
-                beside.add(called)
-    for pinned in config.pin:
-        if pinned not in every:
-            raise ConfigError(
-                f"--pin {pinned}: there is no model of this name; there are: {', '.join(every)}"
-            )
+        _check_routed(routing, wanted.names)
     settings = PoolSettings(
         memory=memory.memory_limit(config.model_memory), keep_alive=keep_alive_of(config.keep_alive)
     )
@@ -93,16 +70,16 @@ def open_catalog(
             called,
             place,
             config,
-            own[called],
-            (docs_name, docs) if called == first and docs else None,
+            wanted.adapters[called],
+            wanted.docs if called == wanted.first else None,
             routing,
-            is_routed=called == first,
+            is_routed=called == wanted.first,
         )
-        for called, place in every.items()
+        for called, place in wanted.models.items()
     ]
-    later = [place for place in places if place.name not in (first, *config.pin)]
-    described = _described(later, beside, progress)
-    is_kept = {first, *config.pin, *described}
+    later = [place for place in places if place.name not in (wanted.first, *config.pin)]
+    described = _described(later, wanted.beside, progress)
+    is_kept = {wanted.first, *config.pin, *described}
     places = [place for place in places if place.name in is_kept]
     _require_space([_source(p, described[p.name]) for p in places if p.name in described], settings)
     opened: list[Served] = []
@@ -127,6 +104,64 @@ def open_catalog(
         for model in opened:
             model.close()
         raise
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is to be served, by name."""
+
+    first: str
+    models: Mapping[str, str]
+    """Their places."""
+    adapters: Mapping[str, Mapping[str, str]]
+    """Of each model, by name."""
+    docs: tuple[str, str] | None
+    """Name and place of the documents that the first answers from."""
+    beside: Collection[str]
+    """Models of a whole directory, which are left out where they cannot be opened."""
+
+    @property
+    def names(self) -> list[str]:
+        """Of models and documents."""
+        return [*self.models, *([self.docs[0]] if self.docs else [])]
+
+
+def _wanted(
+    source: str,
+    config: ServeConfig,
+    name: str | None,
+    models: Mapping[str, str],
+    adapters: Mapping[str, str],
+    docs: str | None,
+    directory: str | None,
+    progress: Progress,
+) -> _Wanted:
+    """Raises ConfigError for names that cannot be, or that two have."""
+    first = name or name_of(source)
+    every = {first: source, **models}
+    own = _by_model(adapters, every)
+    docs_name = name_of(docs) if docs is not None else ""
+    named_docs = [docs_name] if docs is not None else []
+    _check_names([*every, *named_docs, *(each for its in own.values() for each in its)])
+    if name_of(source) in models and name is None:
+        raise ConfigError(f"two models are named '{name_of(source)}'; choose another name for one")
+    if docs_name and docs_name in every:
+        raise ConfigError(
+            f"the documents and a model are both named '{docs_name}'; choose another for "
+            "the model with --name"
+        )
+    beside: set[str] = set()
+    if directory is not None:
+        for called, inside in models_in(directory, progress).items():
+            if called not in every and Path(inside).resolve() != Path(source).resolve():
+                every[called], own[called] = inside, {}
+                beside.add(called)
+    for pinned in config.pin:
+        if pinned not in every:
+            raise ConfigError(
+                f"--pin {pinned}: there is no model of this name; there are: {', '.join(every)}"
+            )
+    return _Wanted(first, every, own, (docs_name, docs) if docs else None, beside)
 
 
 def _described(

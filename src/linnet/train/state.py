@@ -42,6 +42,7 @@ _UNFIT = (
     ArithmeticError,
     RuntimeError,
     ConfigError,
+    SafetensorError,
 )
 
 
@@ -266,6 +267,6 @@ def _load_moments(
 
 def _damaged(path: Path, error: Exception | str) -> DamagedError:
     reason = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-    return DamagedError(
-        f"{path} is damaged ({reason[:200]}); delete {path.parent.parent} to start this run anew"
-    )
+    # What a run keeps lies in a folder of what it is making, what it made in that itself.
+    made = next((each.parent for each in path.parents if each.name == STATE), path.parent)
+    return DamagedError(f"{path} is damaged ({reason[:200]}); delete {made} to start this run anew")

@@ -20,7 +20,7 @@ from linnet.answers.feedback import NAME as FEEDBACK_FILE
 from linnet.answers.feedback import read_feedback
 from linnet.answers.gate.config import GateConfig
 from linnet.answers.gate.fitting import fit_trials
-from linnet.answers.gate.gate import FORMAT, KIND, write_gate
+from linnet.answers.gate.gate import FORMAT, KIND, open_gate, write_gate
 from linnet.answers.gate.report import PAGE, write_report
 from linnet.answers.gate.results import results
 from linnet.answers.gate.trials import Over, Trial
@@ -85,8 +85,16 @@ def fit_gate(
 
     return artifact.make(
         index / KIND, write, kind=KIND, format=FORMAT, config=to_mapping(config), inputs=inputs,
-        volatile=(PAGE,),
+        volatile=(PAGE,), reuse=_is_readable,
     )  # fmt: skip
+
+
+def _is_readable(gate: Artifact) -> bool:
+    try:
+        open_gate(gate.path)
+    except ArtifactError:
+        return False
+    return True
 
 
 def read_gate_results(index: Path | str) -> dict[str, Any]:
@@ -155,7 +163,10 @@ def _cases(index: Path, people: Path | str | None) -> list[Case]:
     if not found and people is None:
         raise DataError(f"{index}: expected examples to fit a gate with; run linnet examples")
     if people is not None:
-        found += read_cases(people, corpus=index / "corpus")
+        asked = read_cases(people, corpus=index / "corpus")
+        if not asked:
+            raise DataError(f"{people}: expected questions of people, but there is none")
+        found += asked
     return found
 
 

@@ -15,9 +15,9 @@ from functools import cached_property
 
 from linnet.answers.cases import Span, spans_of_passage
 from linnet.answers.evidence import Draft, Evidence
-from linnet.answers.extraction import wanted
 from linnet.answers.gate.reference import Reference, terms_of
 from linnet.answers.languages import LANGUAGES
+from linnet.answers.ranking import wanted
 from linnet.answers.understanding import expected
 from linnet.retrieval import Found, Passage, terms
 

@@ -119,6 +119,12 @@ def fit_gate_to(trials: list[Trial], reference: Reference, config: GateConfig) -
     scope = _fit_scope(learn, notes)
     own = [trial for trial in trials if is_of_promise(trial, config)]
     calibration = [trial for trial in own if trial.part == "calibrate"]
+    if not calibration:
+        raise DataError(
+            f"expected questions to set the threshold on ({config.promise}), about other documents "
+            f"than those to learn from. Got none among {len(own)}; they have to be about more "
+            "documents"
+        )
     before = [
         trial for trial in own if trial.part == "learn" and not trial.id.endswith("-withheld")
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +68,7 @@ def write_gate(gate: Gate, directory: Path) -> None:
         "reference": gate.reference.to_json(),
         "right": gate.right.to_json(),
         "scope": gate.scope.to_json(),
-        "certificate": to_mapping(gate.certificate),
+        "certificate": {"threshold": None, **to_mapping(gate.certificate)},
     }
     output.write_json(directory / MODEL_FILE, values)
     with output.create_file(directory / TERMS_FILE) as file:
@@ -82,7 +84,7 @@ def open_gate(index: Path | str) -> Gate:
     if found.manifest.format != FORMAT:
         raise ArtifactError(
             f"{found.path}: expected a gate of format {FORMAT}. Got {found.manifest.format}; "
-            "run 'linnet gate fit' again"
+            f"run 'linnet gate fit {found.path.parent}' again"
         )
     try:
         values = read_json(found.path / MODEL_FILE)
@@ -92,11 +94,17 @@ def open_gate(index: Path | str) -> Gate:
             _read_reference(found.path, values["reference"]),
             MonotoneModel.from_json(values["right"]),
             MonotoneModel.from_json(values["scope"]),
-            from_mapping(Certificate, values["certificate"], where=MODEL_FILE),
+            from_mapping(
+                Certificate, {"threshold": None, **values["certificate"]}, where=MODEL_FILE
+            ),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+    except (
+        OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, ConfigError,
+        zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
         raise DamagedError(
-            f"{found.path} cannot be read ({error}); run 'linnet gate fit' again"
+            f"{found.path} cannot be read ({error}); "
+            f"run 'linnet gate fit {found.path.parent}' again"
         ) from None
 
 

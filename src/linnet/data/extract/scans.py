@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from linnet.data import converter, kinds
-from linnet.data.document import Extracted, UnreadableError
+from linnet.data.document import MISSED_PAGES, Extracted, UnreadableError
 from linnet.data.extract.layout import Layout
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 _SHARE = 0.5  # of the time for a file
 _DPI = 300  # what tesseract was trained for
 _MOST_PIXELS = 25_000_000  # of a page: A3 at that
-_LATE = "pages that OCR had no time for"
-_FAILED = "pages that OCR failed on"
-_UNREAD = "pages that need OCR"
+_UNREAD, _LATE, _FAILED, _ = MISSED_PAGES
 _NEEDED = "needs OCR: its pages are images"
 _MISSING = "needs OCR: install tesseract (on Debian: apt install tesseract-ocr)"
 _COVERED = 0.5  # of a page by images: more is a scan

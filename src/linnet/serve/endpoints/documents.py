@@ -146,7 +146,7 @@ async def add(service: Service, call: Call) -> None:
     if taken not in get_args(Taken):
         raise ApiError(400, f"'taken' must be one of {', '.join(get_args(Taken))}.", param="taken")
     name = call.parameters["name"]
-    await service.prepare(call, lambda: check_name(name))
+    await service.prepare(call, lambda: check_name(name, images=workspace.reads_images))
 
     async def arrive(place: Path, upload: Upload) -> str:
         await receive(service, call, place, upload, LARGEST_FILE, purpose="adding the document")

@@ -140,7 +140,7 @@ async def upload(service: Service, call: Call) -> None:
             pieces=form.file(call, LARGEST_FILE + _SPARE),
         )  # fmt: skip
         _check_fields(form.fields)
-        check_name(form.filename or "")
+        check_name(form.filename or "", images=workspace.reads_images)
         return form.filename or ""
 
     name = await take_in(service, call, served, workspace, arrive, taken="refuse")

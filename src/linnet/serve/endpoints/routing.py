@@ -86,8 +86,14 @@ async def feedback(service: Service, call: Call) -> None:
     """POST /v1/linnet/feedback."""
     if service.log is None:
         raise ApiError(409, "This server keeps no log of answers (--monitor).", code="not_kept")
-    key = call.account.key.name if call.account is not None else None
+    log, key = service.log, call.account.key.name if call.account is not None else None
     with service.within_limits(call):
+        if not await service.in_thread(lambda: log.has(call.body["id"], key)):
+            raise ApiError(
+                404, "The log has no answer of this id that was given to you. The id of an answer "
+                "is in its header X-Request-Id, and in the last entry of its 'linnet'.",
+                param="id", code="not_found",
+            )  # fmt: skip
         service.judge(call.body["id"], key, good=call.body["good"])
     await answer_json(call, {"noted": True})
 
