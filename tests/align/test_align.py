@@ -358,6 +358,17 @@ def test_at_the_first_step_the_model_is_its_reference() -> None:
     assert float(loss.metrics["rewards/margins"]) == 0  # type: ignore[arg-type]
 
 
+def test_what_is_held_out_may_be_all_that_is_not_good(tmp_path: Path, base: Path) -> None:
+    apart, trained = "abcdefgh", range(20)
+    rows = [{"prompt": f"Is it {n}?", "completion": "yes", "label": True} for n in trained]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    rows = [{"prompt": f"Is it {n}?", "completion": "no", "label": False} for n in apart]
+    (tmp_path / "validation.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    using: Any = SimpleNamespace(tokenizer=load(base / "model"), shape=SimpleNamespace(context=64))
+    with pytest.raises(DataError, match="All 20 are good, as the others are held out"):
+        read_learning([tmp_path], using, settings(method="kto"), None, Listening())
+
+
 def test_a_validation_where_all_are_good_counts() -> None:
     batch = judged_batch([Unit("", 1, (SOME[0],))], torch.zeros(1, 1), 0.0)
     found = HeldOutUnits(DesirabilityLoss(), [batch], "cpu")(model().eval())

@@ -248,9 +248,12 @@ class PreferenceLearning:
         what = "judged completions" if config.method == "kto" else "pairs"
         require_units(train, report, what, remedies=remedies)
         if config.method == "kto" and len({unit.desirable for unit in train}) == 1:
+            good = train[0].desirable
+            others = any(unit.desirable != good for unit in held_out)
             raise DataError(
                 "expected completions that are good and others that are not. All "
-                f"{len(train):,} are {'good' if train[0].desirable else 'not'}"
+                f"{len(train):,} are {'good' if good else 'not'}"
+                f"{', as the others are held out (--held-out 0 keeps them)' if others else ''}"
             )
         return cls(config, train, held_out, report)
 
