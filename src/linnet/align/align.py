@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from linnet.model import Transformer
     from linnet.train.loop import Figures, Validator
 
-FORMAT = 1
+FORMAT = 2
 FIT = "fit.json"
 VOLATILE = (CARD, METRICS, "*.svg", "*.png")
 ENOUGH_STEPS = 60  # a run on few rows reads them again, up to
