@@ -155,7 +155,7 @@ class MeasuredModel:
         return {"plans": [dataclasses.asdict(plan) for plan in found], "not_packed": reason}
 
     def file(self, plan: Plan) -> Path:
-        """The file of a plan, or its directory, made where it is not there, or is not what it was."""
+        """The file or directory of a plan, made where it is not there, or is not what it was."""
         file = self.folder / (_stem(plan) + (".gguf" if plan.packed is None else ""))
         if file in self._seen:
             return file
