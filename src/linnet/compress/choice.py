@@ -204,4 +204,4 @@ def _kept(candidate: Candidate) -> float:
 
 
 def _percent(share: float) -> str:
-    return f"{share:.2%}".replace(".00%", "%")
+    return f"{100 * share:.12g}%"
