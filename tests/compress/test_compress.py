@@ -293,6 +293,8 @@ def test_what_is_taken() -> None:
     unsure = [candidate("q8_0", 100, loss(0.995, 0.985, "not clear", 470))]
     with pytest.raises(ConfigError, match=r"0\.50 points too few; about 470 questions would tell"):
         choose(unsure, settings(keep="99%"))
+    with pytest.raises(ConfigError, match=r"surely keeps 99\.9999% of"):
+        choose(unsure, settings(keep="99.9999%"))
     with pytest.raises(ConfigError, match=r"that q4_k does better may be chance"):
         choose([*unsure, candidate("q4_k", 60, loss(0.999, 0.995))], settings(keep="99%"))
     with pytest.raises(ConfigError, match="no speed could be measured"):
@@ -622,6 +624,18 @@ def test_an_unfit_place_is_refused(base: Path, tmp_path: Path) -> None:
     (tmp_path / "small.candidates" / "mine.txt").write_text("mine")
     with pytest.raises(OutputError, match=r"small\.candidates holds something that linnet did not"):
         compress(base / "model", base / "rows.jsonl", tmp_path / "small", settings())
+
+
+def test_what_is_no_model_directory_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+    (tmp_path / "x.bin").write_bytes(b"GGUF")
+    for name, said in (
+        ("x.gguf", r"Got a GGUF file; make one of it first: linnet import x\.gguf"),
+        ("x.bin", "it has no config.json"),
+        ("x", "it does not exist"),
+    ):
+        with pytest.raises(ModelError, match=f"expected a model directory.*{said}"):
+            compress(tmp_path / name, tmp_path / "rows.jsonl", tmp_path / "out", settings())
 
 
 def test_questions_must_say_something(base: Path, tmp_path: Path) -> None:

@@ -150,6 +150,7 @@ def test_families_without_a_rule_are_refused() -> None:
           "activation": "geglu", "tied": True}, PrunedShape(2, 24, 1, 16)),
         ({"family": "stablelm", "norm": "layernorm", "width": 32}, PrunedShape(2, 24, 1, 16)),
         ({"family": "qwen2", "attention_bias": True}, PrunedShape(2, 40, 2, 24)),
+        ({"family": "apertus", "activation": "xielu", "qk_norm": True}, PrunedShape(2, 24, 1, 16)),
     ],
 )  # fmt: skip
 @torch.no_grad()

@@ -124,8 +124,8 @@ def choose(candidates: Sequence[Candidate], config: CompressConfig) -> Choice:
         timed = [(each.speed.one, each) for each in keeping if each.speed is not None]
         if not timed:
             raise ConfigError(f"no speed could be measured: {keeping[0].remark}")
-        best = max(timed, key=lambda pair: pair[0])[1]
-        why = f"the fastest of {len(timed)} that keep {share}"
+        speed, best = max(timed, key=lambda pair: pair[0])
+        why = f"the fastest of {len(timed)} that surely keep {share}, {speed:.0f} tokens a second"
     else:
         best = min(keeping, key=lambda each: (each.bytes, -_kept(each)))
         why = f"the smallest of {len(keeping)} that surely keep {share}"
@@ -204,4 +204,4 @@ def _kept(candidate: Candidate) -> float:
 
 
 def _percent(share: float) -> str:
-    return f"{share:.2%}".replace(".00%", "%")
+    return f"{100 * share:.12g}%"

@@ -170,8 +170,10 @@ class _Run:
             source, tokenizer, context=min(LONGEST, context),
             most=config.questions, seed=config.seed, progress=progress,
         )  # fmt: skip
-        make_directory(folder / FILES)
         rows = _calibration(questions, tokenizer, context, config, progress)
+        if config.shares:  # before anything is measured, or what was measured is removed
+            _require_prunable(model, path, config, progress)
+        make_directory(folder / FILES)
         whole = MeasuredModel(
             model, path, folder / FILES / "whole", content, rows, config, progress=progress
         )
@@ -182,10 +184,7 @@ class _Run:
                 "first"
             )
         texts = [tokenizer.decode(ids.tolist()) for ids in questions.texts()[:BENCH_TEXTS]]
-        run = cls(whole, questions, texts, config, progress, folder, content)
-        if config.shares:
-            run._require_prunable()
-        return run
+        return cls(whole, questions, texts, config, progress, folder, content)
 
     def choose(self) -> Choice:
         """Measure all candidates, and choose. Raises ConfigError where none does."""
@@ -271,43 +270,20 @@ class _Run:
                 "too many; prune the model first, or let --prune try it"
             )
 
-    def _require_prunable(self) -> None:
-        """Raise LinnetError, before anything is measured, for what pruning would stop at."""
-        shape = self.whole.model.config
-        require_prunable(shape)
-        for share in self.config.shares:
-            self._pruning(share).shape(shape)
-        if not self._held_out(self._pruning(self.config.shares[0])):
-            raise DataError(
-                f"{self.config.calibration}: expected enough text to hold some back. Got too little"
-            )
-
-    def _pruning(self, share: float) -> PruneConfig:
-        config = self.config
-        return PruneConfig(
-            keep=share, seconds=config.prune_seconds, steps=config.prune_steps, seed=config.seed,
-            threads=config.threads,
-        )  # fmt: skip
-
-    def _held_out(self, settings: PruneConfig) -> list[Tensor]:
-        """Calibration text that a pruned model does not read."""
-        whole, text = self.whole, self.config.calibration
-        _, kept_back = read_text_for(settings, whole.path, text, whole.model.config, self.progress)
-        return first_tokens(_as_rows(example.tokens for example in kept_back))
-
     def _pruned(self, share: float) -> MeasuredModel:
         """A model with this share of the parameters, distilled from the whole one.
 
         It has read the calibration text, so how far it is from the whole one is measured on a part
         that was held back.
         """
-        settings, whole = self._pruning(share), self.whole
+        settings, whole = _pruning(self.config, share), self.whole
         made = prune_model(
             whole.path, self.config.calibration, self.folder / PRUNED / f"{share:g}", settings,
             progress=self.progress,
         )  # fmt: skip
         model = _load(made.path, self.progress)
-        apart = divergence_from(whole.model, model, self._held_out(settings))
+        held_out = _held_out(whole.model, whole.path, self.config, share, self.progress)
+        apart = divergence_from(whole.model, model, held_out)
         return MeasuredModel(
             model, made.path, self.folder / FILES / f"{share:g}", made.content, whole.rows,
             self.config, prefix=f"{100 * share:g}% ", apart=apart, progress=self.progress,
@@ -319,6 +295,35 @@ def _load(path: Path, progress: Progress) -> Transformer:
     if not model.config.writes:
         raise ModelError(f"{path} is an encoder; compressing is for models that write text")
     return model
+
+
+def _require_prunable(
+    model: Transformer, path: Path, config: CompressConfig, progress: Progress
+) -> None:
+    """Raise LinnetError for what pruning would stop at."""
+    require_prunable(model.config)
+    for share in config.shares:
+        _pruning(config, share).shape(model.config)
+    if not _held_out(model, path, config, config.shares[0], progress):
+        raise DataError(
+            f"{config.calibration}: expected enough text to hold some back. Got too little"
+        )
+
+
+def _pruning(config: CompressConfig, share: float) -> PruneConfig:
+    return PruneConfig(
+        keep=share, seconds=config.prune_seconds, steps=config.prune_steps, seed=config.seed,
+        threads=config.threads,
+    )  # fmt: skip
+
+
+def _held_out(
+    model: Transformer, path: Path, config: CompressConfig, share: float, progress: Progress
+) -> list[Tensor]:
+    """Calibration text that a pruned model does not read."""
+    settings = _pruning(config, share)
+    _, kept_back = read_text_for(settings, path, config.calibration, model.config, progress)
+    return first_tokens(_as_rows(example.tokens for example in kept_back))
 
 
 def _calibration(

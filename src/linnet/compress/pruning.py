@@ -234,7 +234,8 @@ def require_prunable(config: ModelConfig) -> None:
         ("layers without RoPE", bool(config.rope_layers)),
         ("learned positions", config.positions != "rope"),
         ("norms over all heads", config.qk_norm and config.qk_norm_kind != "shared"),
-        ("norms after its blocks", config.norm_place != "pre" or config.shared_norm),
+        ("norms after its blocks", config.norm_place != "pre"),
+        ("one norm for attention and MLP", config.shared_norm),
     ):
         if wrong:
             raise ModelError(f"pruning has no rule for {name} ({config.family})")
@@ -265,8 +266,8 @@ def _taken(
         return values[:, coordinates] if values.dim() > 1 else values
     if part in ("norm", "attention_norm", "mlp_norm"):
         return values[coordinates]
-    if part in ("attention.q_norm", "attention.k_norm"):
-        return values  # one for all heads
+    if part in ("attention.q_norm", "attention.k_norm", "mlp.activation"):
+        return values  # one for all heads, or all units
     assert units is not None
     assert heads is not None
     rows = {

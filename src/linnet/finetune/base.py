@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from linnet import artifact, hub
 from linnet.config import read_json
-from linnet.errors import ConfigError, ModelError
+from linnet.errors import ConfigError
 from linnet.evaluate.held_out import text_files
 from linnet.examples.texts import corpus_of
 from linnet.finetune.row_schema import ChatRow, TextRow
@@ -72,7 +72,7 @@ def find_base(
             "GGUF file"
         )
     if not found.path.is_dir():
-        raise ModelError(f"{found.path}: expected a model directory, but it does not exist")
+        read_config_file(found.path)  # says what is there instead
     if is_adapter(found.path):
         raise ConfigError(
             f"{found.path} is an adapter; merge it first (linnet merge), and {use} what comes out"
