@@ -587,6 +587,7 @@ def test_what_does_not_go_together_is_named(
         ({"own_samples": 0.5, "teacher_weight": 0.0}, "--teacher-weight 0 leaves it out"),
         ({"save_logits": 4, "steps": 5}, "--steps is for the runs that read saved logits"),
         ({"compile": "yes"}, "distillation is not compiled"),
+        ({"temperature": 1e-30}, "temperature must be between 0.01 and 20"),
         ({"template": "chatml"}, "template must be auto or none"),
     ],
 )
