@@ -28,6 +28,7 @@ from linnet.compress.distil_config import DistilConfig
 from linnet.compress.distil_run import distil_model
 from linnet.compress.distillation import DistillationLoss, divergence, matching
 from linnet.compress.own_samples import OwnSamples
+from linnet.compress.packed import export_packed
 from linnet.compress.saved_logits import SavedBatches, SavedLogits
 from linnet.compress.teachers import Expected, LiveTeacher
 from linnet.compress.written_texts import TextPrompt, write_texts
@@ -35,10 +36,12 @@ from linnet.errors import (
     ConfigError,
     ContradictionError,
     DamagedError,
+    DataError,
     LinnetError,
     ModelError,
     StoppedError,
 )
+from linnet.export.config import PackedConfig
 from linnet.finetune import finetune as finetune_module
 from linnet.finetune.config import ExamplesConfig
 from linnet.finetune.encoding import Example
@@ -760,3 +763,14 @@ def test_a_teacher_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "teacher.gguf").touch()
     with pytest.raises(ModelError, match="Got a file; linnet import makes one of a GGUF file"):
         distil_model(tmp_path / "teacher.gguf", tmp_path / "text.txt", tmp_path / "out")
+
+
+def test_a_text_that_nothing_can_be_judged_by(place: Path, tmp_path: Path) -> None:
+    """Codes that are fitted to all of a text were judged by nothing that they had not seen."""
+    for text in ("", "The old owl."):
+        (tmp_path / "text.txt").write_text(text)
+        with pytest.raises(DataError, match="expected at least 5 rows of up to 16 tokens, one of"):
+            export_packed(
+                place / "teacher", tmp_path / "out",
+                PackedConfig(text=str(tmp_path / "text.txt"), context=16),
+            )  # fmt: skip
