@@ -31,7 +31,7 @@ from linnet.compress.own_samples import OwnSamples
 from linnet.compress.packed import export_packed
 from linnet.compress.saved_logits import SavedBatches, SavedLogits
 from linnet.compress.teachers import Expected, LiveTeacher
-from linnet.compress.written_texts import TextPrompt, write_texts
+from linnet.compress.written_texts import TextPrompt, prompts_of_texts, write_texts
 from linnet.errors import (
     ConfigError,
     ContradictionError,
@@ -700,6 +700,19 @@ def test_no_text_is_written_for_a_student_that_cannot_learn(
     monkeypatch.chdir(tmp_path / "new")
     assert distil_run._place_of_texts(Path(), []) == tmp_path / "new.text"
     assert distil_run._place_of_texts(Path("small/"), []) == Path("small.text")
+
+
+def test_prompts_end_with_whole_characters(place: Path) -> None:
+    """Of languages whose characters are several tokens, too."""
+    tokenizer = load(place / "teacher")
+    text = "水山火木土金" * 3
+    whole = tokenizer.encode_arrays([text])[0].astype(np.uint32)
+    assert len(whole) > 2 * len(text)
+    pieces = [whole[start : start + 30] for start in range(12)]
+    examples = [Example(each, np.arange(len(each)) > 0, "test") for each in pieces]
+    for prompt in prompts_of_texts(examples, tokenizer, seed=1):
+        assert prompt.row["prompt"] in text
+        assert tokenizer.decode(prompt.tokens).endswith(prompt.row["prompt"])
 
 
 def test_texts_that_teach_nothing_are_left_out_and_counted(

@@ -165,7 +165,7 @@ def _rows(path: Path, model: Any, config: PackedConfig, progress: Progress) -> l
     if len(found.replay) < HELD_OUT:
         raise DataError(
             f"{config.text}: expected at least {HELD_OUT} rows of up to {examples.context} tokens, "
-            f"one of them to judge by. Got {len(found.replay)}; give more text, a smaller "
-            "--context, or leave --text out"
+            f"one of them to judge by. Got {len(found.replay)}; give more text and --tokens, a "
+            "smaller --context, or leave --text out"
         )
     return [torch.from_numpy(each.tokens.astype(np.int64))[None] for each in found.replay]

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 ROWS = "rows.jsonl"
 AT_ONCE = 32
 """Texts that are written together."""
+_NO_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 _REPEATED_GRAMS, _MOST_REPEATED = 4, 0.5
 EMPTY, CUT, LOOPS, AGAIN = "empty", "cut at --max-tokens", "repeating itself", "written before"
 
@@ -89,7 +90,7 @@ def prompts_of_rows(rows: Iterator[Row], tokenizer: Tokenizer, *, chat: bool) ->
 def prompts_of_texts(
     examples: Sequence[Example], tokenizer: Tokenizer, *, seed: int
 ) -> list[TextPrompt]:
-    """Beginnings of pieces of text, a quarter to a half of each."""
+    """Beginnings of pieces of text, a quarter to a half of each; no character is cut."""
     found = []
     for number, example in enumerate(examples):
         begin = max(1, int(example.trained.argmax()))
@@ -97,7 +98,12 @@ def prompts_of_texts(
         most = max(begin, len(example.tokens) // 2)
         end = int(draw.integers(min(most, max(begin, most // 2)), most, endpoint=True))
         ids = example.tokens[:end].astype(int).tolist()
-        found.append(TextPrompt(tuple(ids), {"prompt": tokenizer.decode(ids)}))
+        text = tokenizer.decode(ids)
+        while text.endswith(_NO_CHARACTER) and len(ids) > begin:
+            ids.pop()
+            text = tokenizer.decode(ids)
+        # A piece may begin within a character.
+        found.append(TextPrompt(tuple(ids), {"prompt": text.lstrip(_NO_CHARACTER)}))
     return found
 
 
