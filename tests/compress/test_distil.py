@@ -720,7 +720,7 @@ def test_texts_that_teach_nothing_are_left_out_and_counted(
 ) -> None:
     texts = [
         (" A hill.", "stop", 9), (" ", "stop", 1), (" A lake", "length", 8),
-        (" A hill.", "stop", 9), (" so so so", "stop", 0),
+        (" A hill.", "stop", 9), (" so so so", "stop", 0), (" A h\ufffd.", "stop", 6),
     ]  # fmt: skip
     calls: list[list[int]] = []
 
@@ -739,7 +739,7 @@ def test_texts_that_teach_nothing_are_left_out_and_counted(
     monkeypatch.setattr(written_texts, "AT_ONCE", 2)
     checkpoint = load_checkpoint(place / "teacher")
     prompts = [TextPrompt((1, 2), {"prompt": "The"}), TextPrompt((1,) * 99, {"prompt": "long"})]
-    run: dict[str, Any] = {"samples": 5, "max_tokens": 8, "temperature": 1.0, "seed": 1}
+    run: dict[str, Any] = {"samples": 6, "max_tokens": 8, "temperature": 1.0, "seed": 1}
     interrupt = Interrupt()
 
     class Stopping(Progress):
@@ -751,18 +751,19 @@ def test_texts_that_teach_nothing_are_left_out_and_counted(
 
             yield Once()
 
-    with pytest.raises(StoppedError, match="stopped and saved 2 of 5 texts"):
+    with pytest.raises(StoppedError, match="stopped and saved 2 of 6 texts"):
         write_texts(
             checkpoint, prompts, tmp_path, interrupt=interrupt, progress=Stopping(), **run
         )  # fmt: skip
     found = write_texts(checkpoint, prompts, tmp_path, interrupt=Interrupt(), **run)
-    assert [len(each) for each in calls] == [2, 2, 1]
-    assert len({seed for each in calls for seed in each}) == 5
+    assert [len(each) for each in calls] == [2, 2, 2]
+    assert len({seed for each in calls for seed in each}) == 6
     assert found == {
-        "texts": 1, "of_texts": 10,
+        "texts": 1, "of_texts": 12,
         "left_out": {
             "cut at --max-tokens": 1, "empty": 1, "repeating itself": 1,
-            "to a prompt longer than 56 tokens": 5, "written before": 1,
+            "to a prompt longer than 56 tokens": 6, "with bytes that are no characters": 1,
+            "written before": 1,
         },
     }  # fmt: skip
     assert json.loads((tmp_path / "rows.jsonl").read_text()) == {

@@ -1,8 +1,8 @@
 """What a teacher writes, as rows to tune a student on that has another vocabulary.
 
 Sequence-level distillation ("Sequence-Level Knowledge Distillation", Kim and Rush,
-arXiv:1606.07947): a text means the same to every tokenizer. Texts that were cut, are empty, or
-repeat themselves or each other are left out and counted.
+arXiv:1606.07947): a text means the same to every tokenizer. Texts that were cut, are empty, have
+bytes that are no characters, or repeat themselves or each other are left out and counted.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ AT_ONCE = 32
 _NO_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 _REPEATED_GRAMS, _MOST_REPEATED = 4, 0.5
 EMPTY, CUT, LOOPS, AGAIN = "empty", "cut at --max-tokens", "repeating itself", "written before"
+BROKEN = "with bytes that are no characters"
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,8 @@ def _judged(written: Completion) -> tuple[str, str]:
         return written.text, EMPTY
     if written.finish_reason != "stop":
         return written.text, CUT
+    if _NO_CHARACTER in written.text:
+        return written.text, BROKEN
     repeated = seq_rep(written.tokens, _REPEATED_GRAMS)
     return written.text, LOOPS if (repeated or 0.0) > _MOST_REPEATED else ""
 
