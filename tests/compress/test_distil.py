@@ -28,17 +28,20 @@ from linnet.compress.distil_config import DistilConfig
 from linnet.compress.distil_run import distil_model
 from linnet.compress.distillation import DistillationLoss, divergence, matching
 from linnet.compress.own_samples import OwnSamples
+from linnet.compress.packed import export_packed
 from linnet.compress.saved_logits import SavedBatches, SavedLogits
 from linnet.compress.teachers import Expected, LiveTeacher
-from linnet.compress.written_texts import TextPrompt, write_texts
+from linnet.compress.written_texts import TextPrompt, prompts_of_texts, write_texts
 from linnet.errors import (
     ConfigError,
     ContradictionError,
     DamagedError,
+    DataError,
     LinnetError,
     ModelError,
     StoppedError,
 )
+from linnet.export.config import PackedConfig
 from linnet.finetune import finetune as finetune_module
 from linnet.finetune.config import ExamplesConfig
 from linnet.finetune.encoding import Example
@@ -587,6 +590,7 @@ def test_what_does_not_go_together_is_named(
         ({"own_samples": 0.5, "teacher_weight": 0.0}, "--teacher-weight 0 leaves it out"),
         ({"save_logits": 4, "steps": 5}, "--steps is for the runs that read saved logits"),
         ({"compile": "yes"}, "distillation is not compiled"),
+        ({"temperature": 1e-30}, "temperature must be between 0.01 and 20"),
         ({"template": "chatml"}, "template must be auto or none"),
     ],
 )
@@ -698,12 +702,25 @@ def test_no_text_is_written_for_a_student_that_cannot_learn(
     assert distil_run._place_of_texts(Path("small/"), []) == Path("small.text")
 
 
+def test_prompts_end_with_whole_characters(place: Path) -> None:
+    """Of languages whose characters are several tokens, too."""
+    tokenizer = load(place / "teacher")
+    text = "水山火木土金" * 3
+    whole = tokenizer.encode_arrays([text])[0].astype(np.uint32)
+    assert len(whole) > 2 * len(text)
+    pieces = [whole[start : start + 30] for start in range(12)]
+    examples = [Example(each, np.arange(len(each)) > 0, "test") for each in pieces]
+    for prompt in prompts_of_texts(examples, tokenizer, seed=1):
+        assert prompt.row["prompt"] in text
+        assert tokenizer.decode(prompt.tokens).endswith(prompt.row["prompt"])
+
+
 def test_texts_that_teach_nothing_are_left_out_and_counted(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = [
         (" A hill.", "stop", 9), (" ", "stop", 1), (" A lake", "length", 8),
-        (" A hill.", "stop", 9), (" so so so", "stop", 0),
+        (" A hill.", "stop", 9), (" so so so", "stop", 0), (" A h\ufffd.", "stop", 6),
     ]  # fmt: skip
     calls: list[list[int]] = []
 
@@ -722,7 +739,7 @@ def test_texts_that_teach_nothing_are_left_out_and_counted(
     monkeypatch.setattr(written_texts, "AT_ONCE", 2)
     checkpoint = load_checkpoint(place / "teacher")
     prompts = [TextPrompt((1, 2), {"prompt": "The"}), TextPrompt((1,) * 99, {"prompt": "long"})]
-    run: dict[str, Any] = {"samples": 5, "max_tokens": 8, "temperature": 1.0, "seed": 1}
+    run: dict[str, Any] = {"samples": 6, "max_tokens": 8, "temperature": 1.0, "seed": 1}
     interrupt = Interrupt()
 
     class Stopping(Progress):
@@ -734,18 +751,19 @@ def test_texts_that_teach_nothing_are_left_out_and_counted(
 
             yield Once()
 
-    with pytest.raises(StoppedError, match="stopped and saved 2 of 5 texts"):
+    with pytest.raises(StoppedError, match="stopped and saved 2 of 6 texts"):
         write_texts(
             checkpoint, prompts, tmp_path, interrupt=interrupt, progress=Stopping(), **run
         )  # fmt: skip
     found = write_texts(checkpoint, prompts, tmp_path, interrupt=Interrupt(), **run)
-    assert [len(each) for each in calls] == [2, 2, 1]
-    assert len({seed for each in calls for seed in each}) == 5
+    assert [len(each) for each in calls] == [2, 2, 2]
+    assert len({seed for each in calls for seed in each}) == 6
     assert found == {
-        "texts": 1, "of_texts": 10,
+        "texts": 1, "of_texts": 12,
         "left_out": {
             "cut at --max-tokens": 1, "empty": 1, "repeating itself": 1,
-            "to a prompt longer than 56 tokens": 5, "written before": 1,
+            "to a prompt longer than 56 tokens": 6, "with bytes that are no characters": 1,
+            "written before": 1,
         },
     }  # fmt: skip
     assert json.loads((tmp_path / "rows.jsonl").read_text()) == {
@@ -759,3 +777,14 @@ def test_a_teacher_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "teacher.gguf").touch()
     with pytest.raises(ModelError, match="Got a file; linnet import makes one of a GGUF file"):
         distil_model(tmp_path / "teacher.gguf", tmp_path / "text.txt", tmp_path / "out")
+
+
+def test_a_text_that_nothing_can_be_judged_by(place: Path, tmp_path: Path) -> None:
+    """Codes that are fitted to all of a text were judged by nothing that they had not seen."""
+    for text in ("", "The old owl."):
+        (tmp_path / "text.txt").write_text(text)
+        with pytest.raises(DataError, match="expected at least 5 rows of up to 16 tokens, one of"):
+            export_packed(
+                place / "teacher", tmp_path / "out",
+                PackedConfig(text=str(tmp_path / "text.txt"), context=16),
+            )  # fmt: skip

@@ -346,6 +346,7 @@ for dtype in (torch.float32, torch.bfloat16):
     model = load_model(Path(sys.argv[1]), dtype=dtype)
     size = sum(p.numel() * p.element_size() for p in model.parameters())
     print(status("RssAnon") - before, status("VmHWM") - peak, size)
+assert "torch._dynamo" not in sys.modules  # which takes seconds to import
 """
 
 

@@ -354,6 +354,9 @@ def test_what_cannot_be_written() -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             write_packed(model, Path("x"), Path("x"), config)
+    model.blocks[1].mlp.up.weight.data[3, 5] = float("inf")
+    with pytest.raises(ModelError, match=r"layers\.1\.mlp\.up_proj\.weight has numbers that"):
+        write_packed(model, Path("x"), Path("x"), PackedConfig())
     other = replace(
         model.config, family="gpt2", positions="learned", kv_heads=4, activation="gelu_tanh"
     )

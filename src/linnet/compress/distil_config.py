@@ -46,7 +46,7 @@ class DistillationConfig(RunConfig):
         0.0, "0: forward divergence, 1: reverse, between: to the mixture.", group="Loss",
         least=0, most=1,
     )  # fmt: skip
-    temperature: float = option(1.0, "Of both distributions.", group="Loss", above=0, most=20)
+    temperature: float = option(1.0, "Of both distributions.", group="Loss", least=0.01, most=20)
     weight_decay: float = changed(RunConfig, "weight_decay", 0.0)
     schedule: Literal["wsd", "cosine"] = changed(RunConfig, "schedule", "cosine")
     warmup: float = changed(RunConfig, "warmup", 0.05)

@@ -17,14 +17,14 @@ import torch
 
 from linnet import artifact
 from linnet.card import CARD, write_card
-from linnet.compress.blockwise import Choice, GroupFormat, make_smaller
+from linnet.compress.blockwise import HELD_OUT, Choice, GroupFormat, make_smaller
 from linnet.compress.mixing import sample_rows, share_off
 from linnet.config import to_mapping
 from linnet.errors import ConfigError, DataError, ModelError
 from linnet.export.config import PackedConfig
 from linnet.finetune.base import base_input, data_inputs, find_base
 from linnet.finetune.config import ExamplesConfig
-from linnet.finetune.replay import general_text
+from linnet.finetune.replay import read_text
 from linnet.gguf.architectures import tensors
 from linnet.model import load_model
 from linnet.model.checkpoint import save_checkpoint
@@ -54,7 +54,8 @@ def export_packed(
     """Write a model directory with weights of 4 or 8 bits.
 
     Raises ConfigError for an adapter, and where no matrix has rows that divide into groups;
-    ModelError for a family whose matrices others could not read so; DataError for no text.
+    ModelError for a family whose matrices others could not read so, and for a matrix that is
+    damaged; DataError for too little text.
     """
     config, out = config or PackedConfig(), Path(out)
     found = find_base(model, "export", plain=True, progress=progress)
@@ -119,7 +120,8 @@ def write_packed(
 def group_formats(
     model: Transformer, config: PackedConfig, progress: Progress = SILENT
 ) -> dict[str, GroupFormat]:
-    """The matrices that become whole numbers, by our names. Raises ConfigError where none can."""
+    """The matrices that become whole numbers, by our names. Raises ConfigError where none can,
+    ModelError for one that is damaged."""
     shape = model.config
     shape.require_writes()
     format = GroupFormat(config.bits, config.columns, config.zero)
@@ -136,6 +138,11 @@ def group_formats(
             )
         if config.columns and values.shape[1] % config.columns:
             left.append(entry.published)
+        elif not all(bool(parameters[own].isfinite().all()) for own in entry.own):
+            raise ModelError(
+                f"{entry.published} has numbers that are infinite or none, which no codes stand "
+                "for; get a sound copy of the model"
+            )
         else:
             formats.update(dict.fromkeys(entry.own, format))
     if not formats:
@@ -186,10 +193,14 @@ def packed_errors(
 def _rows(path: Path, model: Any, config: PackedConfig, progress: Progress) -> list[Tensor]:
     """The text to fit by, as tokens."""
     examples = ExamplesConfig(context=min(config.context, model.config.context), template="none")
-    found = general_text(
-        Path(config.text), load_tokenizer(path), examples, replay_tokens=config.tokens,
+    found = read_text(
+        Path(config.text), load_tokenizer(path), examples, tokens=config.tokens,
         held_out_tokens=0, progress=progress,
     )  # fmt: skip
-    if not found.replay:
-        raise DataError(f"{config.text}: expected text to fit by. Got none")
+    if len(found.replay) < HELD_OUT:
+        raise DataError(
+            f"{config.text}: expected at least {HELD_OUT} rows of up to {examples.context} tokens, "
+            f"one of them to judge by. Got {len(found.replay)}; give more text and --tokens, a "
+            "smaller --context, or leave --text out"
+        )
     return [torch.from_numpy(each.tokens.astype(np.int64))[None] for each in found.replay]

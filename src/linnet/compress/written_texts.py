@@ -1,8 +1,8 @@
 """What a teacher writes, as rows to tune a student on that has another vocabulary.
 
 Sequence-level distillation ("Sequence-Level Knowledge Distillation", Kim and Rush,
-arXiv:1606.07947): a text means the same to every tokenizer. Texts that were cut, are empty, or
-repeat themselves or each other are left out and counted.
+arXiv:1606.07947): a text means the same to every tokenizer. Texts that were cut, are empty, have
+bytes that are no characters, or repeat themselves or each other are left out and counted.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ if TYPE_CHECKING:
 ROWS = "rows.jsonl"
 AT_ONCE = 32
 """Texts that are written together."""
+_NO_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 _REPEATED_GRAMS, _MOST_REPEATED = 4, 0.5
 EMPTY, CUT, LOOPS, AGAIN = "empty", "cut at --max-tokens", "repeating itself", "written before"
+BROKEN = "with bytes that are no characters"
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def prompts_of_rows(rows: Iterator[Row], tokenizer: Tokenizer, *, chat: bool) ->
 def prompts_of_texts(
     examples: Sequence[Example], tokenizer: Tokenizer, *, seed: int
 ) -> list[TextPrompt]:
-    """Beginnings of pieces of text, a quarter to a half of each."""
+    """Beginnings of pieces of text, a quarter to a half of each; no character is cut."""
     found = []
     for number, example in enumerate(examples):
         begin = max(1, int(example.trained.argmax()))
@@ -97,7 +99,12 @@ def prompts_of_texts(
         most = max(begin, len(example.tokens) // 2)
         end = int(draw.integers(min(most, max(begin, most // 2)), most, endpoint=True))
         ids = example.tokens[:end].astype(int).tolist()
-        found.append(TextPrompt(tuple(ids), {"prompt": tokenizer.decode(ids)}))
+        text = tokenizer.decode(ids)
+        while text.endswith(_NO_CHARACTER) and len(ids) > begin:
+            ids.pop()
+            text = tokenizer.decode(ids)
+        # A piece may begin within a character.
+        found.append(TextPrompt(tuple(ids), {"prompt": text.lstrip(_NO_CHARACTER)}))
     return found
 
 
@@ -174,6 +181,8 @@ def _judged(written: Completion) -> tuple[str, str]:
         return written.text, EMPTY
     if written.finish_reason != "stop":
         return written.text, CUT
+    if _NO_CHARACTER in written.text:
+        return written.text, BROKEN
     repeated = seq_rep(written.tokens, _REPEATED_GRAMS)
     return written.text, LOOPS if (repeated or 0.0) > _MOST_REPEATED else ""
 

@@ -47,6 +47,12 @@ class Linear(nn.Linear):
 class Embedding(nn.Embedding):
     """A vector for every token."""
 
+    def reset_parameters(self) -> None:
+        """Draw the weights. Where there are only shapes torch would import its compiler for it,
+        which takes seconds."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
     def output_table(self) -> Tensor:
         """The matrix ``(V, D)`` of an output layer that shares the table."""
         return self.weight
@@ -147,7 +153,7 @@ Mask = Tensor | PackedTexts | None
 by side, or nothing."""
 
 
-class DistanceBias(nn.Embedding):
+class DistanceBias(Embedding):
     """What the distance between two places adds to scores (T5's, arXiv:1910.10683).
 
     Half of the buckets are for keys behind a query and half for those ahead. In each half the

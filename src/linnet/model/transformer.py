@@ -48,9 +48,9 @@ class Transformer(nn.Module):
         self.embedding = Embedding(config.vocab_size, config.width)
         if config.positions == "learned":
             places = config.context + config.position_offset
-            self.position_embedding = nn.Embedding(places, config.width)
+            self.position_embedding = Embedding(places, config.width)
         if config.token_types:
-            self.type_embedding = nn.Embedding(config.token_types, config.width)
+            self.type_embedding = Embedding(config.token_types, config.width)
         if config.distance_buckets:
             self.distance_embedding = DistanceBias(config.distance_buckets, config.heads)
         self.dropout = nn.Dropout(config.dropout)
