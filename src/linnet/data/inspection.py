@@ -152,8 +152,10 @@ def list_files(
             skipped = _SKIPPED_FILES if catalog.has_table(connection, "skipped") else ""
             query = _EVERY_FILE.replace("{skipped}", skipped)
             return [
-                ListedFile(*row, reason or _pages(changes))
-                for *row, reason, changes in connection.execute(query, values)
+                ListedFile(name, kind, size, documents, reason or _pages(changes))
+                for name, kind, size, documents, reason, changes in connection.execute(
+                    query, values
+                )
             ]
     except sqlite3.Error as error:
         raise DataError(f"{found} cannot be read: {error}") from None
