@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from linnet import artifact, hub
 from linnet.config import read_json
-from linnet.errors import ConfigError
+from linnet.errors import ConfigError, ModelError
 from linnet.evaluate.held_out import text_files
 from linnet.examples.texts import corpus_of
 from linnet.finetune.row_schema import ChatRow, TextRow
