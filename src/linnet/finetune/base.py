@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from linnet import artifact, hub
 from linnet.config import read_json
-from linnet.errors import ConfigError, ModelError
+from linnet.errors import ConfigError
 from linnet.evaluate.held_out import text_files
 from linnet.examples.texts import corpus_of
 from linnet.finetune.row_schema import ChatRow, TextRow
@@ -66,11 +66,6 @@ def find_base(
     ConfigError for an adapter, ModelError where there is nothing, and what
     :func:`linnet.hub.find` raises."""
     found = hub.find(model, progress=progress)
-    if found.path.is_file():
-        raise ModelError(
-            f"{found.path}: expected a model directory. Got a file; linnet import makes one of a "
-            "GGUF file"
-        )
     if not found.path.is_dir():
         read_config_file(found.path)  # says what is there instead
     if is_adapter(found.path):
