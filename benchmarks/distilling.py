@@ -28,8 +28,8 @@ def learn(options: argparse.Namespace, way: str) -> None:
     """One student; its figures as JSON."""
     import torch
 
-    from linnet.compress.distil_config import DistilConfig
-    from linnet.compress.distil_run import distil_model
+    from linnet.distil.config import DistilConfig
+    from linnet.distil.distil import distil_model
 
     torch.set_num_threads(1)
     steps = dict(each.split("=") for each in options.steps)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from linnet.compress import prune as prune_stage
-from linnet.compress.distillation import DistillationLoss
 from linnet.compress.prune import prune_model
 from linnet.compress.prune_config import PruneConfig
 from linnet.compress.pruning import (
@@ -20,29 +20,16 @@ from linnet.compress.pruning import (
     require_publishable,
     shape_for,
 )
-from linnet.compress.teachers import LiveTeacher
+from linnet.distil.divergence import DistillationLoss
+from linnet.distil.teachers import LiveTeacher
 from linnet.errors import ConfigError, DataError, ModelError
-from linnet.model import ModelConfig, Transformer, load_model, save_checkpoint
+from linnet.model import ModelConfig, load_model, save_checkpoint
 from linnet.shards.batches import Batch
 from linnet.tokenizer import TokenizerConfig, load
 from linnet.tokenizer import train as train_tokenizer
+from tiny_transformer import model
 
 DRAW = torch.Generator().manual_seed(5)
-
-
-def model(seed: int = 1, **changes: Any) -> Transformer:
-    shape: dict[str, Any] = {
-        "family": "llama", "vocab_size": 60, "width": 24, "depth": 3, "heads": 4, "kv_heads": 2,
-        "head_width": 8, "mlp_width": 40, "context": 32,
-    }  # fmt: skip
-    found = Transformer(ModelConfig(**(shape | changes)))
-    generator = torch.Generator().manual_seed(seed)
-    found.initialise(generator)
-    with torch.no_grad():
-        for value in found.parameters():
-            value.add_(0.2 * torch.randn(value.shape, generator=generator))
-    return found.eval()
-
 
 ROWS = [torch.randint(60, (1, 20), generator=DRAW) for _ in range(4)]
 
@@ -218,7 +205,8 @@ def test_a_model_is_pruned_and_distilled_into_a_checkpoint_of_its_family(
     tokenizer = load(tmp_path / "tokenizer")
     whole = model(vocab_size=tokenizer.vocab_size, width=64, context=64, depth=2)
     (tmp_path / "model").mkdir()
-    save_checkpoint(whole, tmp_path / "model", tokenizer=tmp_path / "tokenizer")
+    halves = torch.bfloat16
+    save_checkpoint(whole, tmp_path / "model", tokenizer=tmp_path / "tokenizer", dtype=halves)
     config = PruneConfig(
         steps=8, mlp_width=20, kv_heads=1, threads=1, dtype="fp32", context=16, batch_tokens=64,
         lr=0.01, sample_interval=1000, teacher_weight=0.5,
@@ -226,8 +214,15 @@ def test_a_model_is_pruned_and_distilled_into_a_checkpoint_of_its_family(
     made = prune_model(tmp_path / "model", text, tmp_path / "half", config)
     assert made.stats["sizes"] == {"depth": 2, "mlp_width": 20, "kv_heads": 1, "width": 64}
     assert made.stats["validation_loss"] < made.stats["pruned_loss"]
-    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "half")
-    ours, row = load_model(tmp_path / "half"), torch.tensor([tokenizer.encode(words[0])])
+    stored = load_file(tmp_path / "half" / "model.safetensors").values()
+    assert {each.dtype for each in stored} == {halves}  # as those it was made from
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path / "half", dtype=torch.float32
+    )
+    ours, row = (
+        load_model(tmp_path / "half", dtype=torch.float32),
+        torch.tensor([tokenizer.encode(words[0])]),
+    )
     with torch.no_grad():
         torch.testing.assert_close(theirs(row).logits, ours(row), atol=1e-4, rtol=1e-3)
     assert ours.config.parameters == made.stats["parameters"] < made.stats["of_parameters"]

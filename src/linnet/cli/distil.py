@@ -10,8 +10,8 @@ import typer
 from linnet.cli.options import GroupedCommand, configured
 from linnet.cli.terminal import out as terminal
 from linnet.cli.terminal import terminal_progress
-from linnet.compress.distil_config import DistilConfig
 from linnet.config import from_mapping
+from linnet.distil.config import DistilConfig
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact
@@ -46,7 +46,7 @@ def distil(
     Example: linnet distil model notes --out small --width 256 --seconds 600
     """
     config = from_mapping(DistilConfig, settings, where="command line")
-    from linnet.compress.distil_run import distil_model
+    from linnet.distil.distil import distil_model
 
     made = distil_model(teacher, data, out, config, student=student, progress=terminal_progress())
     terminal.print(_described(made), markup=False)

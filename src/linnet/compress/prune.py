@@ -15,7 +15,6 @@ import torch
 
 from linnet import artifact, runtime
 from linnet.card import CARD, write_card
-from linnet.compress.distil_loop import Rows, distillation_loop
 from linnet.compress.prune_config import PruneConfig
 from linnet.compress.pruning import (
     PrunedShape,
@@ -24,15 +23,17 @@ from linnet.compress.pruning import (
     pruned_config,
     require_publishable,
 )
-from linnet.compress.students import optimizers_for
-from linnet.compress.teachers import LiveTeacher
 from linnet.compress.vocabulary import prune_vocabulary
+from linnet.distil.loop import Rows, distillation_loop
+from linnet.distil.students import optimizers_for
+from linnet.distil.teachers import LiveTeacher
 from linnet.errors import ConfigError, DataError
 from linnet.finetune.base import base_input, data_inputs, find_base
 from linnet.finetune.config import ExamplesConfig
 from linnet.finetune.packing import PackedBatches, held_out_loss
 from linnet.finetune.replay import read_text
 from linnet.model import load_model, save_checkpoint
+from linnet.model.checkpoint import stored_dtype
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer
 from linnet.train.distributed import interruptible
@@ -127,7 +128,9 @@ def prune_model(
             loop.run(interrupt)
             loop.keep_best()
             loop.model.compute_dtype = None
-            save_checkpoint(loop.model, directory, tokenizer=path, base=path)
+            save_checkpoint(
+                loop.model, directory, tokenizer=path, base=path, dtype=stored_dtype(found.path)
+            )
             plot_curves(directory / METRICS, directory)
         return {
             **loop.statistics(),

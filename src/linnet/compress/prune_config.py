@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from linnet.compress.distil_config import DistillationConfig
 from linnet.config import option
+from linnet.distil.config import DistillationConfig
 from linnet.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ of the residual stream. What matters is measured by activations alone, without a
 few thousand tokens ("Compact Language Models via Pruning and Knowledge Distillation",
 arXiv:2407.14679): the mean size of what a unit, head or coordinate carries, and of a block how far
 it turns the stream (arXiv:2403.03853). A pruned model is damaged: it is meant to be distilled
-(``linnet.compress.distillation``).
+(``linnet.distil.divergence``).
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ from linnet.model.checkpoint import (
     read_config_file,
     read_stop_ids,
     save_checkpoint,
+    stored_dtype,
 )
 from linnet.model.families import family
 from linnet.model.lora import add_adapter
@@ -97,10 +98,7 @@ class Base:
     @property
     def stored(self) -> torch.dtype:
         """The format that the weights are stored in, as config.json says."""
-        values = read_config_file(self.path)
-        name = values.get("dtype") or values.get("torch_dtype")
-        known = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-        return known.get(name, torch.float32) if isinstance(name, str) else torch.float32
+        return stored_dtype(self.path)
 
     def load(self, *, dtype: torch.dtype, device: str = "cpu") -> Transformer:
         """The weights, with a row for every token of the tokenizer."""

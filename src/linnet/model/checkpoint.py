@@ -288,6 +288,14 @@ def _generation(
     return settings
 
 
+def stored_dtype(path: Path) -> torch.dtype:
+    """The format that a checkpoint's weights are stored in, as config.json says."""
+    values = read_config_file(path)
+    name = values.get("dtype") or values.get("torch_dtype")
+    known = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+    return known.get(name, torch.float32) if isinstance(name, str) else torch.float32
+
+
 def read_stop_ids(path: Path, config: ModelConfig, tokenizer: Tokenizer) -> tuple[int, ...]:
     """Tokens after which a text, or a turn of a chat, is over."""
     ends = _ids(read_generation_file(path).get("eos_token_id"))

@@ -29,7 +29,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from linnet import artifact
-from linnet.compress.teachers import Expected
+from linnet.distil.teachers import Expected
 from linnet.errors import ConfigError, StoppedError
 from linnet.finetune.packing import PackedBatches, make_batch, pack
 from linnet.finetune.replay import read_examples, save_examples
@@ -40,7 +40,7 @@ from linnet.train.state import damage_named, read_numbers, write_tensors
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact
-    from linnet.compress.teachers import Reading, Teacher
+    from linnet.distil.teachers import Reading, Teacher
     from linnet.finetune.encoding import Example
     from linnet.shards.batches import Batch
     from linnet.train.distributed import Interrupt
@@ -139,7 +139,7 @@ class SavedLogits:
 
     @property
     def tokens(self) -> int:
-        """See :class:`linnet.compress.teachers.Teacher`."""
+        """See :class:`linnet.distil.teachers.Teacher`."""
         return int(self.found.stats["vocabulary"])
 
     @property
@@ -237,7 +237,7 @@ class SavedLogits:
             )
 
     def read(self, batch: Batch, chosen: Tensor) -> Reading:
-        """See :class:`linnet.compress.teachers.Teacher`."""
+        """See :class:`linnet.distil.teachers.Teacher`."""
         return _Saved(
             batch["teacher_ids"].flatten(0, 1)[chosen].long(),
             batch["teacher_log_probs"].flatten(0, 1)[chosen],
@@ -282,7 +282,7 @@ class _Saved:
     tokens: int
 
     def expected(self, part: slice, temperature: float) -> Expected:
-        """See :class:`linnet.compress.teachers.Reading`."""
+        """See :class:`linnet.distil.teachers.Reading`."""
         ids, log_probs = self.ids[part], self.log_probs[part]
         if ids.shape[1] < self.tokens:
             return Expected(log_probs, ids)

@@ -16,7 +16,7 @@ from linnet.train.warm_start import LARGEST_VOCABULARY, fit_bigrams
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from linnet.compress.distil_config import DistilConfig, DistillationConfig
+    from linnet.distil.config import DistilConfig, DistillationConfig
     from linnet.finetune.encoding import Example
     from linnet.model import ModelConfig
     from linnet.tokenizer import Tokenizer

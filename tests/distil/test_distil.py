@@ -16,22 +16,24 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from test_pruning import model
 from torch import Tensor
 from typer.testing import CliRunner
 
 from linnet import artifact
 from linnet.align.rollouts import Policy
 from linnet.cli.distil import app
-from linnet.compress import distil_loop, distil_run, distillation, saved_logits, written_texts
-from linnet.compress.distil_config import DistilConfig
-from linnet.compress.distil_run import distil_model
-from linnet.compress.distillation import DistillationLoss, divergence, matching
-from linnet.compress.own_samples import OwnSamples
 from linnet.compress.packed import export_packed
-from linnet.compress.saved_logits import SavedBatches, SavedLogits
-from linnet.compress.teachers import Expected, LiveTeacher
-from linnet.compress.written_texts import TextPrompt, prompts_of_texts, write_texts
+from linnet.distil import distil as distilling
+from linnet.distil import divergence as divergences
+from linnet.distil import loop as loops
+from linnet.distil import saved_logits, written_texts
+from linnet.distil.config import DistilConfig
+from linnet.distil.distil import distil_model
+from linnet.distil.divergence import DistillationLoss, divergence, matching
+from linnet.distil.own_samples import OwnSamples
+from linnet.distil.saved_logits import SavedBatches, SavedLogits
+from linnet.distil.teachers import Expected, LiveTeacher
+from linnet.distil.written_texts import TextPrompt, prompts_of_texts, write_texts
 from linnet.errors import (
     ConfigError,
     ContradictionError,
@@ -59,9 +61,10 @@ from linnet.train.distributed import Interrupt
 from linnet.train.objectives import Loss, next_token
 from linnet.train.state import read_numbers, read_tensors, write_tensors
 from linnet.train.stream import Context
+from tiny_transformer import model
 
 if TYPE_CHECKING:
-    from linnet.compress.teachers import Teacher
+    from linnet.distil.teachers import Teacher
 
 DRAW = torch.Generator().manual_seed(5)
 
@@ -141,8 +144,8 @@ def test_without_a_weight_it_is_plain_training_bit_for_bit() -> None:
 def test_the_loss_is_what_its_formula_says(
     changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distillation, "CHUNK_ROWS", 7)
-    monkeypatch.setattr(distillation, "CHUNK_LOGITS", 7)
+    monkeypatch.setattr(divergences, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(divergences, "CHUNK_LOGITS", 7)
     one, teacher, given = model(**changes), model(2), batch()
     loss = DistillationLoss(LiveTeacher(teacher), weight=0.6, temperature=2.0)(one, given)
     assert given.loss_mask is not None
@@ -418,7 +421,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than these runs."""
-    monkeypatch.setattr(distil_run, "plot_curves", lambda metrics, out: [])
+    monkeypatch.setattr(distilling, "plot_curves", lambda metrics, out: [])
     monkeypatch.setattr(finetune_module, "plot_curves", lambda metrics, out: [])
 
 
@@ -469,7 +472,7 @@ def test_a_run_without_a_weight_is_plain_training(
     config = settings(teacher_weight=0.0)
     distil_model(place / "teacher", place / "text.txt", tmp_path / "none", config)
     with monkeypatch.context() as patch:
-        patch.setattr(distil_loop, "DistillationLoss", lambda *given: next_token)
+        patch.setattr(loops, "DistillationLoss", lambda *given: next_token)
         distil_model(place / "teacher", place / "text.txt", tmp_path / "plain", config)
     assert_equal(tmp_path / "none", tmp_path / "plain")
 
@@ -606,7 +609,7 @@ def test_the_commands_of_the_page_are_understood(monkeypatch: pytest.MonkeyPatch
         asked.append((teacher, data, str(out), config, given["student"]))
         raise StoppedError("not run")
 
-    monkeypatch.setattr(distil_run, "distil_model", taken)
+    monkeypatch.setattr(distilling, "distil_model", taken)
     page = Path(__file__).parents[2] / "docs" / "distilling.md"
     commands = re.findall(r"^linnet distil ([^#\n]+)", page.read_text("utf-8"), re.MULTILINE)
     for command in commands:
@@ -681,7 +684,7 @@ def test_no_text_is_written_for_a_student_that_cannot_learn(
     (tmp_path / "few" / "config.json").write_text(json.dumps(
         config | {"quantization_config": {"quant_method": "gptq"}}
     ))  # fmt: skip
-    monkeypatch.setattr(distil_run, "write_texts", None)
+    monkeypatch.setattr(distilling, "write_texts", None)
     monkeypatch.chdir(tmp_path / "full")
     for out, student, said in [
         (tmp_path / "out", tmp_path / "few", "rounded to few bits; train the model"),
@@ -698,8 +701,8 @@ def test_no_text_is_written_for_a_student_that_cannot_learn(
             )  # fmt: skip
     (tmp_path / "new").mkdir()
     monkeypatch.chdir(tmp_path / "new")
-    assert distil_run._place_of_texts(Path(), []) == tmp_path / "new.text"
-    assert distil_run._place_of_texts(Path("small/"), []) == Path("small.text")
+    assert distilling._place_of_texts(Path(), []) == tmp_path / "new.text"
+    assert distilling._place_of_texts(Path("small/"), []) == Path("small.text")
 
 
 def test_prompts_end_with_whole_characters(place: Path) -> None:

@@ -17,7 +17,7 @@ from linnet.finetune.rows import open_source
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact
-    from linnet.compress.distil_config import DistilConfig
+    from linnet.distil.config import DistilConfig
     from linnet.finetune.encoding import Example
     from linnet.hub import Located
     from linnet.progress import Progress

@@ -3,7 +3,7 @@
 The divergence is the generalised Jensen-Shannon divergence between both distributions
 (arXiv:2306.13649): with ``mixing`` 0 the forward Kullback-Leibler divergence, from the teacher to
 the student; with 1 the reverse one, which makes the student surer of fewer things; between them one
-to their mixture. What a teacher expects comes from ``linnet.compress.teachers``.
+to their mixture. What a teacher expects comes from ``linnet.distil.teachers``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from linnet.errors import ModelError
 from linnet.train.objectives import Loss, Mean, Metric, next_token
 
 if TYPE_CHECKING:
-    from linnet.compress.teachers import Expected, Teacher
+    from linnet.distil.teachers import Expected, Teacher
     from linnet.model import Transformer
     from linnet.shards.batches import Batch
 

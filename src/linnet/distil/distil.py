@@ -21,15 +21,16 @@ import torch
 from linnet import artifact, runtime
 from linnet.align.rollouts import Policy
 from linnet.card import CARD, write_card
-from linnet.compress import saved_logits
-from linnet.compress.distil_config import DistilConfig
-from linnet.compress.distil_data import (
+from linnet.config import to_mapping
+from linnet.distil import saved_logits
+from linnet.distil.config import DistilConfig
+from linnet.distil.data import (
     contents_of,
     inputs_of,
     is_rows,
     read_examples_of,
 )
-from linnet.compress.distil_loop import (
+from linnet.distil.loop import (
     Passes,
     Rows,
     distillation_loop,
@@ -39,16 +40,15 @@ from linnet.compress.distil_loop import (
     read_shape,
     teacher_figures,
 )
-from linnet.compress.own_samples import OwnSamples
-from linnet.compress.saved_logits import SavedBatches, SavedLogits, is_saved_logits
-from linnet.compress.students import (
+from linnet.distil.own_samples import OwnSamples
+from linnet.distil.saved_logits import SavedBatches, SavedLogits, is_saved_logits
+from linnet.distil.students import (
     fresh_shape,
     fresh_student,
     optimizers_for,
     require_same_tokens,
 )
-from linnet.compress.written_texts import ROWS, prompts_of_rows, prompts_of_texts, write_texts
-from linnet.config import to_mapping
+from linnet.distil.written_texts import ROWS, prompts_of_rows, prompts_of_texts, write_texts
 from linnet.errors import ConfigError, ContradictionError, DamagedError, OutputError
 from linnet.evaluate.held_out import even_sample
 from linnet.finetune.base import find_base
@@ -57,7 +57,7 @@ from linnet.finetune.finetune import finetune
 from linnet.finetune.packing import PackedBatches, held_out_loss
 from linnet.finetune.rows import open_source
 from linnet.model import load_model, save_checkpoint
-from linnet.model.checkpoint import Checkpoint, read_stop_ids
+from linnet.model.checkpoint import Checkpoint, read_stop_ids, stored_dtype
 from linnet.model.quantised import require_plain
 from linnet.output import check_output_directory
 from linnet.progress import SILENT, Progress
@@ -70,8 +70,8 @@ from linnet.train.validation import sample_text
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact, Draft
-    from linnet.compress.teachers import Teacher
-    from linnet.compress.written_texts import TextPrompt
+    from linnet.distil.teachers import Teacher
+    from linnet.distil.written_texts import TextPrompt
     from linnet.finetune.encoding import Example
     from linnet.hub import Located
     from linnet.model import ModelConfig, Transformer
@@ -132,7 +132,10 @@ def distil_model(
             loop.keep_best()
             loop.model.compute_dtype = None
             base = None if theirs is None else theirs.path
-            save_checkpoint(loop.model, draft.path, tokenizer=base or found.path, base=base)
+            save_checkpoint(
+                loop.model, draft.path, tokenizer=base or found.path, base=base,
+                dtype=None if base is None else stored_dtype(base),
+            )  # fmt: skip
             plot_curves(draft.path / METRICS, draft.path)
         draft.stats.update(
             {

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from linnet import runtime
-from linnet.compress.distillation import DistillationLoss
-from linnet.compress.teachers import LiveTeacher
+from linnet.distil.divergence import DistillationLoss
+from linnet.distil.teachers import LiveTeacher
 from linnet.model import load_model
 from linnet.model.config_file import read_config_file
 from linnet.model.families import family
@@ -22,8 +22,8 @@ from linnet.train.machine import Machine, choose_machine
 from linnet.train.stream import Stream
 
 if TYPE_CHECKING:
-    from linnet.compress.distil_config import DistillationConfig
-    from linnet.compress.teachers import Teacher
+    from linnet.distil.config import DistillationConfig
+    from linnet.distil.teachers import Teacher
     from linnet.model import ModelConfig, Transformer
     from linnet.train.loop import Sampler
     from linnet.train.validation import HeldOutLoss
