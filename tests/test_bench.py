@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -119,6 +121,30 @@ def test_what_was_measured_serves_from_then_on(
     short.close()
     (model / "generation_config.json").write_text("{}")  # another model now
     assert noted_choice(model) is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="Linux's")
+def test_memory_is_that_of_a_process_and_those_below_and_not_of_its_parent() -> None:
+    measured = "from linnet.bench.worker import peak_bytes; print(peak_bytes())"
+    waits = "import sys; held = bytearray(b'x') * (120 << 20); print('ready', flush=True); input()"
+    below = f"""
+import subprocess, sys
+process = subprocess.Popen([sys.executable, "-c", {waits!r}], stdin=-1, stdout=-1)
+process.stdout.readline()
+{measured}
+process.communicate(b"\\n")
+"""
+    large = """
+import subprocess, sys
+held = bytearray(b"x") * (300 << 20)
+subprocess.run([sys.executable, "-c", sys.argv[1]], check=True)
+"""
+    alone, with_one = (
+        int(subprocess.check_output([sys.executable, "-c", *program]))
+        for program in ((large, measured), (below,))
+    )
+    assert 5 << 20 < alone < 100 << 20
+    assert 120 << 20 < with_one < 250 << 20
 
 
 def test_drafts_are_chosen_where_they_pay() -> None:

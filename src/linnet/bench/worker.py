@@ -6,13 +6,16 @@ standard output, its last line.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
 import statistics
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linnet.errors import LinnetError
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     from linnet.generate import Engine
 
 
+FORMAT = 2
+"""Of measurements: with another they are made anew where they are kept."""
+_PROCESSES = Path("/proc")
 SETTINGS = ("engine", "precision", "threads", "slots", "lookup", "draft")
 """What is asked of the engine."""
 
@@ -46,7 +52,7 @@ class Measurement:
     many: float
     """Tokens per second of several texts at once, together."""
     peak_bytes: int | None
-    """Of this process and the engine's; None where the system does not tell."""
+    """See :func:`peak_bytes`."""
     bits_per_byte: float
 
 
@@ -61,12 +67,10 @@ def measure(asked: dict[str, Any]) -> Measurement:
         prompts = _prompts(engine, asked["texts"], asked["prompt_tokens"], asked["new_tokens"])
         one, first = _timed(engine, prompts, 1, asked)
         many, _ = _timed(engine, prompts, asked["slots"], asked)
-        own = _peak("RUSAGE_SELF")
+        peak = peak_bytes()
         bits = bits_per_byte(engine, asked["texts"])
     finally:
         engine.close()
-    below = _peak("RUSAGE_CHILDREN")  # known once the engine's process has ended
-    peak = None if own is None or below is None else own + below
     return Measurement(loaded, first, one, many, peak, bits)
 
 
@@ -162,13 +166,43 @@ def _timed(
     return statistics.median(rates[1:]), statistics.median(firsts[1:] or [0.0])
 
 
-def _peak(whose: str) -> int | None:
+def peak_bytes() -> int | None:
+    """The most memory that this process has had, and those below it that are alive; None where the
+    system does not tell.
+
+    Linux counts ``ru_maxrss`` of a new program from that of the process it was started by, so there
+    it is read elsewhere.
+    """
+    if (_PROCESSES / "self" / "status").is_file():
+        return sum(map(_highest, _family(os.getpid())))
     try:
         import resource
     except ImportError:  # Windows
         return None
-    found = resource.getrusage(getattr(resource, whose)).ru_maxrss
+    found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return found if sys.platform == "darwin" else found * 1024
+
+
+def _family(root: int) -> set[int]:
+    """A process and all below it."""
+    above = {}
+    for entry in _PROCESSES.iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            # Behind its name, which may be anything: state and the process above.
+            above[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    found, new = set(), {root}
+    while new:
+        found |= new
+        new = {each for each, parent in above.items() if parent in new} - found
+    return found
+
+
+def _highest(process: int) -> int:
+    with contextlib.suppress(OSError):
+        for line in (_PROCESSES / str(process) / "status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0  # it has just ended
 
 
 def main() -> None:

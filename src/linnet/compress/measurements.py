@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from linnet.artifact.manifest import hash_file, hash_json
+from linnet.bench import worker
 from linnet.bench.worker import Measurement
 from linnet.compress.candidates import (
     Plan,
@@ -235,7 +236,10 @@ class MeasuredModel:
         config = self.config
         if not config.measure_speed:
             return Speed(None)
-        asked = [list(texts), config.new_tokens, config.streams, config.repeats, config.threads]
+        asked = [
+            worker.FORMAT, list(texts), config.new_tokens, config.streams, config.repeats,
+            config.threads,
+        ]  # fmt: skip
 
         def measured() -> dict[str, Any]:
             return dataclasses.asdict(Speed(*speed_of(place(), engine, precision, texts, config)))
