@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,16 +77,34 @@ def prune_model(
         "base": base_input(found.path, pin=found.pin, progress=progress),
         **data_inputs([], "", str(text), progress=progress),
     }
+    run = _Run(found.path, text, config, progress, started)
+    return artifact.make(
+        out, run.write, kind="model", format=FORMAT, config=config.recipe(), inputs=inputs,
+        resume=True, volatile=(CARD, METRICS, "*.svg", "*.png"), working=STATE,
+        sources=[found.path],
+    )  # fmt: skip
 
-    def write(draft: Draft) -> None:
-        path, of_parameters = found.path, 0
+
+@dataclass(frozen=True)
+class _Run:
+    """A model, and what is to become of it."""
+
+    base: Path
+    text: Path | str
+    config: PruneConfig
+    progress: Progress
+    started: float
+
+    def write(self, draft: Draft) -> None:
+        """The pruned model, in its directory."""
+        config, path, of_parameters = self.config, self.base, 0
         if config.vocabulary:  # with fewer tokens it teaches what is smaller besides
             path = draft.path / STATE / "vocabulary"
-            vocabulary = prune_vocabulary(
-                found.path, text, path, config.vocabulary, progress=progress
+            went = prune_vocabulary(
+                self.base, self.text, path, config.vocabulary, progress=self.progress
             )
-            of_parameters = vocabulary.of_parameters
-            draft.stats["vocabulary"] = dataclasses.asdict(vocabulary)
+            of_parameters = went.of_parameters
+            draft.stats["vocabulary"] = dataclasses.asdict(went)
         machine = choose_machine(
             draft.path, device=config.device, dtype=config.dtype, threads=config.threads,
             compiled=lambda _: False,
@@ -95,80 +114,74 @@ def prune_model(
         of_parameters = of_parameters or teacher.config.parameters
         shape = config.shape(teacher.config, parameters=of_parameters)
         if shape == PrunedShape.of(teacher.config):
-            went = draft.stats.get("vocabulary", {"tokens": 0, "of_tokens": 0})
-            if went["tokens"] == went["of_tokens"]:
-                raise ConfigError(
-                    "expected sizes that take something away. Got the model's own"
-                    + (f", and all its {went['tokens']:,} tokens" if config.vocabulary else "")
-                )
-            progress.message("nothing but tokens goes, so there is nothing to distil")
+            self._require_fewer_tokens(draft)
             for file in path.iterdir():
                 file.replace(draft.path / file.name)
             parameters = teacher.config.parameters
         else:
-            draft.stats.update(distilled(draft.path, path, teacher, shape, machine))
+            draft.stats.update(self._distil(draft.path, path, teacher, shape, machine))
             parameters = pruned_config(teacher.config, shape).parameters
         draft.stats.update(
             parameters=parameters, of_parameters=of_parameters, sizes=dataclasses.asdict(shape)
         )
-        write_card(draft, base=found.path)
+        write_card(draft, base=self.base)
 
-    def distilled(
-        directory: Path, path: Path, teacher: Transformer, shape: PrunedShape, machine: Machine
+    def _require_fewer_tokens(self, draft: Draft) -> None:
+        """Raise ConfigError where nothing goes at all."""
+        went = draft.stats.get("vocabulary", {"tokens": 0, "of_tokens": 0})
+        if went["tokens"] == went["of_tokens"]:
+            raise ConfigError(
+                "expected sizes that take something away. Got the model's own"
+                + (f", and all its {went['tokens']:,} tokens" if self.config.vocabulary else "")
+            )
+        self.progress.message("nothing but tokens goes, so there is nothing to distil")
+
+    def _distil(
+        self, out: Path, path: Path, teacher: Transformer, shape: PrunedShape, machine: Machine
     ) -> dict[str, Any]:
-        read, kept_back = read_text_for(config, path, text, teacher.config, progress)
+        """Prune the model in ``path``, let it learn from what it was, and save it."""
+        read, kept_back = read_text_for(self.config, path, self.text, teacher.config, self.progress)
         load_plotting()
         with interruptible() as interrupt, runtime.threads(machine.runtime.threads):
-            student = _student(teacher, shape, read, progress)
-            loop, validator = _assemble(
-                directory, teacher, student, read, kept_back, config, machine, progress, started
-            )
+            student = _student(teacher, shape, read, self.progress)
+            loop, validator = self._assemble(out, teacher, student, read, kept_back, machine)
             whole = validator(teacher) if validator is not None else {}
             loop.resume()
             loop.run(interrupt)
             loop.keep_best()
             loop.model.compute_dtype = None
-            save_checkpoint(
-                loop.model, directory, tokenizer=path, base=path, dtype=stored_dtype(found.path)
-            )
-            plot_curves(directory / METRICS, directory)
+            dtype = stored_dtype(self.base)
+            save_checkpoint(loop.model, out, tokenizer=path, base=path, dtype=dtype)
+            plot_curves(out / METRICS, out)
         return {
             **loop.statistics(),
             **{f"whole_{name}": round(value, 5) for name, value in whole.items()},
             **{f"pruned_{name}": round(v, 5) for name, v in (loop.first or {}).items()},
         }
 
-    return artifact.make(
-        out, write, kind="model", format=FORMAT, config=config.recipe(), inputs=inputs,
-        resume=True, volatile=(CARD, METRICS, "*.svg", "*.png"), working=STATE,
-        sources=[found.path],
-    )  # fmt: skip
-
-
-def _assemble(
-    directory: Path,
-    teacher: Transformer,
-    student: Transformer,
-    read: list[Example],
-    kept_back: list[Example],
-    config: PruneConfig,
-    machine: Machine,
-    progress: Progress,
-    started: float,
-) -> tuple[Loop, HeldOutLoss | None]:
-    """The loop of the run, and what it validates by."""
-    rows = Rows.of(config, context=teacher.config.context)
-    validator = held_out_loss(
-        kept_back, rows=rows.micro, length=rows.length, device=machine.runtime.device,
-        tokens=config.tokens // 20,
-    )  # fmt: skip
-    loop = distillation_loop(
-        directory, config, teacher=LiveTeacher(teacher), student=student,
-        stream=PackedBatches(read, rows=rows.count, length=rows.length, seed=config.seed),
-        optimizers=optimizers_for(student, config, fresh=False), validator=validator, rows=rows,
-        machine=machine, progress=progress, started=started,
-    )  # fmt: skip
-    return loop, validator
+    def _assemble(
+        self,
+        out: Path,
+        teacher: Transformer,
+        student: Transformer,
+        read: list[Example],
+        kept_back: list[Example],
+        machine: Machine,
+    ) -> tuple[Loop, HeldOutLoss | None]:
+        """The loop of the run, and what it validates by."""
+        config = self.config
+        rows = Rows.of(config, context=teacher.config.context)
+        validator = held_out_loss(
+            kept_back, rows=rows.micro, length=rows.length, device=machine.runtime.device,
+            tokens=config.tokens // 20,
+        )  # fmt: skip
+        loop = distillation_loop(
+            out, config, teacher=LiveTeacher(teacher), student=student,
+            stream=PackedBatches(read, rows=rows.count, length=rows.length, seed=config.seed),
+            optimizers=optimizers_for(student, config, fresh=False), validator=validator,
+            rows=rows, machine=machine, progress=self.progress, started=self.started,
+        )  # fmt: skip
+        return loop, validator
 
 
 def read_text_for(
