@@ -651,6 +651,12 @@ def test_questions_must_say_something(base: Path, tmp_path: Path) -> None:
     assert heard.warnings == [
         f"{mixed}: 1 of 9 rows left out: a text without a prompt has no right answer"
     ]
+    brief = tmp_path / "brief.txt"
+    brief.write_text("ba di ko lu me po")
+    with pytest.raises(DataError, match=r"at least 5 texts .* Got 1; give more text"):
+        compress(
+            base / "model", base / "rows.jsonl", tmp_path / "z", settings(calibration=str(brief))
+        )
     with pytest.raises(ConfigError, match=r"at most 1KB; the smallest, .* has more than"):
         compress(base / "model", base / "rows.jsonl", tmp_path / "z", settings(size="1KB"))
     assert not list(tmp_path.rglob("*.gguf"))  # before any candidate is made

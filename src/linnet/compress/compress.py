@@ -18,6 +18,7 @@ import torch
 from linnet import artifact
 from linnet.artifact import Artifact
 from linnet.card import CARD
+from linnet.compress.blockwise import HELD_OUT
 from linnet.compress.candidates import Candidate, Plan, bytes_of
 from linnet.compress.choice import Choice, choose, is_above_chance, loss_of
 from linnet.compress.config import CompressConfig
@@ -342,11 +343,15 @@ def _calibration(
             tokens=wanted, held_out_tokens=0, progress=progress,
         )  # fmt: skip
         texts = [example.tokens for example in text.replay]
-        if not texts:
-            raise DataError(f"{config.calibration}: expected text to calibrate by. Got none")
+        if len(texts) < HELD_OUT:
+            raise DataError(
+                f"{config.calibration}: expected at least {HELD_OUT} texts of up to 512 tokens, "
+                f"one of them to judge GPTQ by. Got {len(texts)}; give more text, and more "
+                "--calibration-tokens"
+            )
     chosen, total = [], 0
     for row in _as_rows(texts):
-        if total >= wanted:
+        if total >= wanted and len(chosen) >= HELD_OUT:
             break
         chosen.append(row)
         total += row.numel()
