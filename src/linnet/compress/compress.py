@@ -349,7 +349,8 @@ def _calibration(
                 f"one of them to judge GPTQ by. Got {len(texts)}; give more text, and more "
                 "--calibration-tokens"
             )
-    chosen, total = [], 0
+    chosen: list[Tensor] = []
+    total = 0
     for row in _as_rows(texts):
         if total >= wanted and len(chosen) >= HELD_OUT:
             break
