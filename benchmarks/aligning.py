@@ -8,10 +8,11 @@ behind one of another document that shares their rare words, where a refusal is 
 on with rows that are harder to tell, as the other passage is of the same document, in three ways:
 more tuning, DPO (the wrong answer is another sentence of the passage, or to half of the answerable
 questions a refusal; ``dpo-quarter``: to a quarter, ``dpo-answers``: to none; ``dpo-own``: what the
-tuned model itself answers, where that is wrong; ``dpo-own-sft1``: with the usual loss of what was
-chosen beside it, weighted by 1), and GRPO (rewards ``refuses``, ``overlap``, ``ends``, and whether
-what it says stands in the passage letter for letter). All are asked about held-out documents, with
-passages of one sort or the other, greedily:
+tuned model itself answers, where that is wrong; ``dpo-even``: the same with no more refusals that
+are right than such that are wrong; ``dpo-own-sft1``: with the usual loss of what was chosen beside
+it, weighted by 1), and GRPO (rewards ``refuses``, ``overlap``, ``ends``, and whether what it says
+stands in the passage letter for letter). All are asked about held-out documents, with passages of
+one sort or the other, greedily:
 
 * refused where the passage does not say, and where it does,
 * token F1 of answers with the right sentence, a refusal counting 0,
@@ -225,7 +226,7 @@ class Ways:
         elif way.startswith("dpo"):
             pairs, _, weight = (way.partition("-")[2] or "pairs").partition("-sft")
             config = self._aligning(batch=self.options.batch // 2, sft_weight=float(weight or 0))
-            rows = self._own_pairs(base) if pairs == "own" else self.files[pairs]
+            rows = self.files.get(pairs) or self._own_pairs(base, even=pairs == "even")
             ran = align(base, rows, work / way, config)
         else:
             ran = align(base, self.files["prompts"], work / way, self._grpo())
@@ -241,8 +242,9 @@ class Ways:
             "general_tokens": 8192 if general else 0,
         }  # fmt: skip
 
-    def _own_pairs(self, base: Path) -> Path:
-        """What the tuned model gets wrong in the rows to go on with, beside what is right."""
+    def _own_pairs(self, base: Path, *, even: bool) -> Path:
+        """What the tuned model gets wrong in the rows to go on with, beside what is right; with
+        ``even`` refusals are preferred no more often than they are wrong."""
         folder, options = self.options.work / "hard", self.options
         answers = ask(base, self.hard, folder / "own.json", 64, options.threads)
         found = scores(self.hard, answers)
@@ -255,13 +257,16 @@ class Ways:
             for row, said, is_wrong in zip(self.hard, answers, wrong, strict=True)
             if is_wrong and said
         ]  # fmt: skip
-        kinds = Counter(
-            "answer for refusal" if pair["chosen"] == REFUSALS["en"]
-            else "refusal for answer" if is_refusal(pair["rejected"], "en") else "other answer"
-            for pair in pairs
-        )  # fmt: skip
-        print(f"own: {len(pairs)} pairs of {len(self.hard)} rows; {dict(kinds)}", flush=True)
-        file = folder / "own.jsonl"
+        kinds: dict[str, list[dict[str, str]]] = {"should refuse": [], "refused": [], "other": []}
+        for pair in pairs:
+            refused = "refused" if is_refusal(pair["rejected"], "en") else "other"
+            kinds["should refuse" if pair["chosen"] == REFUSALS["en"] else refused].append(pair)
+        if even:
+            del kinds["should refuse"][len(kinds["refused"]) :]
+        counts = {kind: len(its) for kind, its in kinds.items()}
+        print(f"own answers of {len(self.hard)} that were wrong: {counts}", flush=True)
+        pairs = [pair for its in kinds.values() for pair in its]
+        file = folder / ("even.jsonl" if even else "own.jsonl")
         file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
         return file
 
