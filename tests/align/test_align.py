@@ -18,6 +18,7 @@ from linnet.align import align as align_module
 from linnet.align.align import align
 from linnet.align.config import METHODS, METHODS_OF, AlignConfig
 from linnet.align.encoding import Completion, Unit, UnitsReport, encode_units, pad, remedies_for
+from linnet.align.judge import Judge
 from linnet.align.learning import read_learning
 from linnet.align.objectives import (
     DesirabilityLoss,
@@ -26,6 +27,7 @@ from linnet.align.objectives import (
     token_log_probs,
 )
 from linnet.align.preferences import Judged, read_judged, read_pairs
+from linnet.align.rewards import Sample
 from linnet.align.streams import DivergingBatches, judged_batch, mismatched
 from linnet.align.validation import AlignmentGuard, HeldOutUnits
 from linnet.cli.align import app
@@ -52,6 +54,7 @@ SETTINGS: dict[str, Any] = {
 
 OTHER_VALUES: dict[str, Any] = {
     "loss": "ipo", "rewards": ("ends",), "reward_file": Path("own.py"), "group": 4,
+    "reward_model": Path("judge"),
     "max_tokens": 8, "updates": 2, "mask_cut": False, "scale_rewards": True, "too_long": "drop",
 }  # fmt: skip
 
@@ -366,7 +369,7 @@ def test_what_is_held_out_may_be_all_that_is_not_good(tmp_path: Path, base: Path
     (tmp_path / "validation.jsonl").write_text("\n".join(map(json.dumps, rows)))
     using: Any = SimpleNamespace(tokenizer=load(base / "model"), shape=SimpleNamespace(context=64))
     with pytest.raises(DataError, match="All 20 are good, as the others are held out"):
-        read_learning([tmp_path], using, settings(method="kto"), None, Listening())
+        read_learning([tmp_path], using, settings(method="kto"), {}, Listening())
 
 
 def test_a_validation_where_all_are_good_counts() -> None:
@@ -440,6 +443,19 @@ def test_a_reward_model_is_read_by_transformers(base: Path, tmp_path: Path) -> N
             for text in texts
         )
     assert right > wrong
+    # And as a reward: the sigmoid of what transformers says of the conversation.
+    asked = {"role": "user", "content": ASKED[7]}
+    chat = [asked, {"role": "assistant", "content": "It is 2."}]
+    own = transformers.AutoTokenizer.from_pretrained(tmp_path / "r")
+    ids = own.apply_chat_template(chat, return_dict=True)["input_ids"]
+    sample = Sample(ASKED[7], "It is 2.", messages=(asked,))
+    with torch.no_grad():
+        score = float(theirs(torch.tensor([ids])).logits.sigmoid())
+    assert Judge(tmp_path / "r")(sample) == pytest.approx(score, abs=1e-5)
+    long = dataclasses.replace(sample, text="so " * 500)
+    assert 0 <= Judge(tmp_path / "r")(long) <= 1  # without its middle
+    with pytest.raises(ConfigError, match=r"a model that gives one score .* the head 'output'"):
+        Judge(base / "model")
 
 
 def test_a_reward_model_reads_what_transformers_gives_it(base: Path, tmp_path: Path) -> None:
@@ -452,7 +468,7 @@ def test_a_reward_model_reads_what_transformers_gives_it(base: Path, tmp_path: P
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     using: Any = SimpleNamespace(tokenizer=tokenizer, shape=SimpleNamespace(context=64))
     config = settings(method="reward", context=64, template="auto", held_out=0.0)
-    found: Any = read_learning([tmp_path / "rows.jsonl"], using, config, None, Listening())
+    found: Any = read_learning([tmp_path / "rows.jsonl"], using, config, {}, Listening())
     *short, long = [unit.completions[0].tokens.tolist() for unit in found.train]
     for ids, row in zip(short, rows, strict=False):
         ask, said = {"content": row["prompt"]}, {"content": row["chosen"]}

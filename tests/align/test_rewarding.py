@@ -375,7 +375,7 @@ def test_what_data_holds_out_itself_is_held_out(base: Path, tmp_path: Path, meth
     rewards = ("ends",) if method == "grpo" else ()
     config = AlignConfig(method=method, template="none", context=96, rewards=rewards)
     heard = Listening()
-    found: Any = read_learning([tmp_path], using, config, None, heard)
+    found: Any = read_learning([tmp_path], using, config, {}, heard)
     assert (len(found.train), len(found.held_out)) == (16, 8)
     assert "test.jsonl is a test split" in heard.warnings[0]
     assert "4" in heard.warnings[1]

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from linnet import artifact, runtime
+from linnet.align import judge
 from linnet.align.config import AlignConfig
 from linnet.align.learning import Learning, Sizes, examples_config, forms_of, read_learning
-from linnet.align.rewards import load_rewards
+from linnet.align.rewards import Reward, load_rewards
 from linnet.align.thumbs import source_of
 from linnet.align.validation import AlignmentGuard
 from linnet.card import CARD, write_card
+from linnet.errors import ConfigError
 from linnet.finetune.base import base_input, data_inputs, find_base, fit_base
 from linnet.finetune.budget import CPU_TOKENS, GPU_TOKENS, VALIDATIONS
 from linnet.finetune.forgetting import FORGETTING, ForgettingGuard, GeneralLoss
@@ -108,9 +110,15 @@ def align(
             data, "", config.general, book="open", progress=progress
         ),
     }  # fmt: skip
-    own_rewards = load_rewards(config.reward_file) if config.reward_file is not None else None
-    if own_rewards is not None:
-        inputs["rewards"] = own_rewards.hash
+    rewards: dict[str, Reward] = {}
+    if config.reward_file is not None:
+        brought = load_rewards(config.reward_file)
+        inputs["rewards"] = brought.hash
+        rewards |= brought.functions
+    if config.reward_model is not None:
+        inputs["judge"] = base_input(config.reward_model, pin=None, progress=progress)
+        if judge.NAME in rewards:
+            raise ConfigError(f"{config.reward_file}: '{judge.NAME}' is what --reward-model gives")
 
     def write(draft: Draft) -> None:
         base = fit_base(
@@ -121,7 +129,9 @@ def align(
             progress=progress,
         )
         own = dataclasses.replace(config, context=min(config.context, base.shape.context))
-        learning = read_learning(data, base, own, own_rewards, progress)
+        if config.reward_model is not None:
+            rewards[judge.NAME] = judge.Judge(config.reward_model, progress=progress)
+        learning = read_learning(data, base, own, rewards, progress)
         plan = _settle(draft.path, base, learning, own)
         load_plotting()  # at the end, nobody would have reserved the time for it
         with interruptible() as interrupt, runtime.threads(plan.machine.runtime.threads):

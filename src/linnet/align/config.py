@@ -97,6 +97,10 @@ class AlignConfig(AdaptingConfig, WatchConfig, AdapterConfig):
         ("grpo",), None,
         "a Python file with functions of your own that reward a sample. Its code is run.",
     )  # fmt: skip
+    reward_model: Path | None = _of(
+        ("grpo",), None,
+        "a model that scores answers (what --method reward makes), as the reward judged.",
+    )  # fmt: skip
     group: int = _of(("grpo",), 8, "completions of each prompt.", group="Sampling", least=2)
     max_tokens: int = _of(
         ("grpo",), 64, "tokens of a completion at most.", group="Sampling", least=1

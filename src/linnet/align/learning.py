@@ -35,7 +35,7 @@ from linnet.align.preferences import (
 )
 from linnet.align.prompts import EncodedPrompt, encode_prompts, read_prompts, require_prompts
 from linnet.align.reference import reference_log_probs
-from linnet.align.rewards import REWARDS, OwnRewards, Reward, Rewards, choose_rewards
+from linnet.align.rewards import REWARDS, Reward, Rewards, choose_rewards
 from linnet.align.rollouts import HeldOutRewards, Policy, Rollouts
 from linnet.align.streams import (
     DivergingBatches,
@@ -135,7 +135,7 @@ def read_learning(
     data: Sequence[str | Path],
     base: Base,
     config: AlignConfig,
-    own_rewards: OwnRewards | None,
+    rewards: Mapping[str, Reward],
     progress: Progress,
 ) -> Learning:
     """What a method learns from. Raises DataError naming file and line, and ConfigError."""
@@ -143,8 +143,7 @@ def read_learning(
         for unused in open_source(source).unused:
             progress.warn(f"{unused} is a test split and is not read")
     if config.method == "grpo":
-        functions = own_rewards.functions if own_rewards is not None else {}
-        return PolicyLearning.read(data, base, config, functions, progress)
+        return PolicyLearning.read(data, base, config, rewards, progress)
     return PreferenceLearning.read(data, base, config, progress)
 
 
@@ -357,14 +356,14 @@ class PolicyLearning:
         wanted = config.rewards or tuple(own)
         if not wanted:
             raise ConfigError(
-                f"grpo needs --rewards NAME, or --reward-file FILE.py; there are: "
-                f"{', '.join(REWARDS)}"
+                "grpo needs --rewards NAME, --reward-file FILE.py or --reward-model DIR; there "
+                f"are: {', '.join(REWARDS)}"
             )
         rewards = choose_rewards(wanted, own)
         if unused := [name for name in own if name not in rewards.parts]:
             progress.warn(
-                f"{config.reward_file}: not used: {', '.join(unused)}; beside --rewards, name "
-                "them there as well"
+                f"not used: {', '.join(unused)} of --reward-file or --reward-model; beside "
+                "--rewards, name them there as well"
             )
         longest = config.context - config.max_tokens
         if longest < 1:

@@ -53,6 +53,10 @@ class Sample:
     language: str = "en"
     row: Mapping[str, Any] = field(default_factory=dict)
     """The whole row that the prompt is from."""
+    messages: tuple[Mapping[str, Any], ...] = ()
+    """The whole prompt."""
+    tools: tuple[Any, ...] | None = None
+    """What it may call, as the prompt says."""
 
 
 Reward: TypeAlias = Callable[[Sample], float]

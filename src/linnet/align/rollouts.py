@@ -70,6 +70,8 @@ class Policy:
         """What a reward is given."""
         return dataclasses.replace(
             prompt.prompt.known,
+            messages=prompt.prompt.messages,
+            tools=prompt.prompt.tools,
             text=written.text,
             ended=written.finish_reason == "stop",
             tokens=len(written.tokens),
