@@ -111,12 +111,14 @@ def align(
         ),
     }  # fmt: skip
     rewards: dict[str, Reward] = {}
+    judging = None
     if config.reward_file is not None:
         brought = load_rewards(config.reward_file)
         inputs["rewards"] = brought.hash
         rewards |= brought.functions
     if config.reward_model is not None:
-        inputs["judge"] = base_input(config.reward_model, pin=None, progress=progress)
+        judging = find_base(config.reward_model, "judge with", progress=progress)
+        inputs["judge"] = base_input(judging.path, pin=judging.pin, progress=progress)
         if judge.NAME in rewards:
             raise ConfigError(f"{config.reward_file}: '{judge.NAME}' is what --reward-model gives")
 
@@ -129,8 +131,8 @@ def align(
             progress=progress,
         )
         own = dataclasses.replace(config, context=min(config.context, base.shape.context))
-        if config.reward_model is not None:
-            rewards[judge.NAME] = judge.Judge(config.reward_model, progress=progress)
+        if judging is not None:
+            rewards[judge.NAME] = judge.Judge(judging.path, progress=progress)
         learning = read_learning(data, base, own, rewards, progress)
         plan = _settle(draft.path, base, learning, own)
         load_plotting()  # at the end, nobody would have reserved the time for it
