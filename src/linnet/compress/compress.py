@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from linnet.model import Transformer
     from linnet.tokenizer import Tokenizer
 
-FORMAT = 2
+FORMAT = 3
 MODEL = "model.gguf"
 FILES, PRUNED = "files", "pruned"
 LONGEST = 2048  # tokens of a question with its passage and answer
