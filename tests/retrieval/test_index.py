@@ -6,6 +6,8 @@ import json
 import math
 import random
 import re
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -95,6 +97,20 @@ def test_passages_are_stored_text_with_title_headings_and_place(tmp_path: Path) 
     assert (place.source, passage.title, passage.headings) == ("docs/hr/pay.md", "Pay", ("Pay",))
     (one,) = found(tmp_path / "index", "certificates")
     assert one.passage.title == "vpn"  # the name of the file, where nothing else is its title
+
+
+def test_a_program_may_end_with_an_index_open(tmp_path: Path) -> None:
+    made = index({"a.txt": "A wren is small."}, tmp_path / "index").path
+    # Where it is found only after modules have been taken apart.
+    program = (
+        f"import sys; from linnet.retrieval import Index; sys.kept = Index.open({str(made)!r}); "
+        "print(len(sys.kept))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("1\n", "")
+    assert not list((made / "readers").glob("*"))  # as it was let go
 
 
 def test_equal_passages_are_one_with_all_their_places(tmp_path: Path) -> None:

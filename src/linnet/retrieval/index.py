@@ -7,6 +7,7 @@ import fnmatch
 import itertools
 import re
 import threading
+import weakref
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -93,6 +94,10 @@ class _Open:
     dense: Dense | None
     held: contextlib.ExitStack
     masks: dict[Any, _Mask] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # A program that ends with an index open lets its files go while it still can.
+        weakref.finalize(self, self.held.close)
 
     @cached_property
     def firsts(self) -> list[int]:
