@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from linnet.artifact import Artifact, Draft
     from linnet.finetune.base import Base
+    from linnet.hub import Located
     from linnet.model import Transformer
     from linnet.train.loop import Figures, Validator
 
@@ -110,17 +111,7 @@ def align(
             data, "", config.general, book="open", progress=progress
         ),
     }  # fmt: skip
-    rewards: dict[str, Reward] = {}
-    judging = None
-    if config.reward_file is not None:
-        brought = load_rewards(config.reward_file)
-        inputs["rewards"] = brought.hash
-        rewards |= brought.functions
-    if config.reward_model is not None:
-        judging = find_base(config.reward_model, "judge with", progress=progress)
-        inputs["judge"] = base_input(judging.path, pin=judging.pin, progress=progress)
-        if judge.NAME in rewards:
-            raise ConfigError(f"{config.reward_file}: '{judge.NAME}' is what --reward-model gives")
+    rewards, judging = _brought_rewards(config, inputs, progress)
 
     def write(draft: Draft) -> None:
         base = fit_base(
@@ -160,6 +151,25 @@ def align(
         working=STATE,
         sources=[found.path],
     )
+
+
+def _brought_rewards(
+    config: AlignConfig, inputs: dict[str, Artifact | str], progress: Progress
+) -> tuple[dict[str, Reward], Located | None]:
+    """The owner's functions, and where the model is that scores; what both are made of goes into
+    ``inputs``. Raises ConfigError."""
+    rewards: dict[str, Reward] = {}
+    if config.reward_file is not None:
+        brought = load_rewards(config.reward_file)
+        inputs["rewards"] = brought.hash
+        rewards |= brought.functions
+    if config.reward_model is None:
+        return rewards, None
+    if judge.NAME in rewards:
+        raise ConfigError(f"{config.reward_file}: '{judge.NAME}' is what --reward-model gives")
+    judging = find_base(config.reward_model, "judge with", progress=progress)
+    inputs["judge"] = base_input(judging.path, pin=judging.pin, progress=progress)
+    return rewards, judging
 
 
 def _settle(directory: Path, base: Base, learning: Learning, config: AlignConfig) -> _Plan:
