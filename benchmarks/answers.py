@@ -35,6 +35,8 @@ from typing import Any
 
 import numpy as np
 
+from linnet.answers.cases import read_cases
+from linnet.answers.reranking import targets_of
 from linnet.examples import read_examples
 from linnet.progress import SILENT
 from linnet.retrieval import Found, Hit, Index, Passage, TextEncoder, choose_encoder, passage_text
@@ -356,15 +358,15 @@ def train(args: argparse.Namespace) -> None:
     index = Index.open(args.index)
     passages = Passages(index)
     if args.medquad:
-        asked = medquad(args.medquad, trained=True)
+        sources = {_name(p.source): p.source for row in passages.rows for p in row.places}
+        targets = [
+            Target(each.question, sources[name], group=each.group)
+            for each in medquad(args.medquad, trained=True)
+            for name in sorted(each.targets & sources.keys())
+        ]
     else:
-        asked = from_examples(args.examples, trained=True)
-    sources = {_name(p.source): p.source for row in passages.rows for p in row.places}
-    targets = [
-        Target(each.question, sources[name], group=each.group)
-        for each in asked
-        for name in sorted(each.targets & sources.keys())
-    ]
+        cases = read_cases(args.examples)
+        targets = [each for each in targets_of(cases) if not is_kept_back(each.source)]
     base = choose_encoder(args.encoder)
     if base is None:
         raise SystemExit("an encoder to start from is needed: --encoder")

@@ -1,6 +1,8 @@
 """The re-ranker: trained on a tiny scale, read by transformers, calibrated, and bounded in time."""
 
+import itertools
 import json
+import math
 import random
 import shutil
 import time
@@ -193,14 +195,28 @@ def test_depth_follows_from_the_time_that_a_pair_takes(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reranker = Reranker.open(trained)
-    clock = iter([0.0, 0.16])  # eight pairs
+    clock = itertools.accumulate([0.0, *[0.64, 0.0, 0.16, 0.0, 0.32, 0.0, 0.32]])  # eight pairs
     with monkeypatch.context() as patch:
-        patch.setattr(time, "monotonic", lambda: next(clock))
-        assert reranker.depth(0.3) == 15
+        patch.setattr(time, "thread_time", lambda: next(clock))
+        assert reranker.depth(0.31) == 15  # the fastest counts
     assert reranker.depth(0.001) == DEPTHS[0]
     assert reranker.depth(1e6) == DEPTHS[-1]
-    reranker._measured(0.12)  # a fifth of it counts
-    assert reranker.depth(0.41) == 10
+
+
+def test_depth_does_not_follow_from_how_busy_a_machine_is(
+    trained: Path, passages: PassagesInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reranker = Reranker.open(trained)
+    depth = reranker.depth(0.3)
+    found = passages.search("when rosmir", 20)
+    clock = itertools.count(0.0, 3600.0)  # an hour between any two looks
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic", lambda: next(clock))
+        again = Reranker.open(trained)
+        assert again.depth(0.3) == depth
+        again.late = math.inf
+        read = again.rerank("when rosmir", found, depth=10)
+    assert sum("rerank" in each.scores for each in read) == min(10, len(found))
 
 
 def test_candidates_that_may_answer_are_no_negatives() -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,7 +39,7 @@ KIND = "reranker"
 LABELS = ("answers",)
 MAX_TOKENS = 104
 BUDGET = 0.3
-"""Seconds that re-ranking takes for one question, about."""
+"""Seconds that re-ranking takes for one question, about, where nothing else runs."""
 
 DEPTHS = (5, 10, 15, 20, 30)
 """How many passages may be read: few different numbers, so that a machine's moods seldom show in
@@ -48,7 +49,7 @@ BATCH = 8
 """Pairs between two looks at the clock."""
 
 LATE = 2.0
-"""Times its budget after which what was not read yet stays unread."""
+"""Times its budget after which what was not read yet stays unread, where somebody waits."""
 
 Numbers = npt.NDArray[np.float64]
 
@@ -56,7 +57,7 @@ SETTINGS = "reranker.json"
 _LARGEST_SETTINGS = 1 << 16
 _CONTEXT = 200  # characters of title and headings
 _MEASURED = 8  # pairs
-_WEIGHT = 0.2  # of a new measurement
+_REMEMBERED = 32  # measurements, of which the fastest counts
 _SENTENCE_END = re.compile(r"[.!?]\s+|[。！？]\s*|\n\s*")
 
 
@@ -110,8 +111,10 @@ class Reranker:
         self.model, self.tokenizer = model.eval(), tokenizer
         self.max_tokens = min(max_tokens, model.config.context)
         self.calibration = calibration
+        self.late = LATE
+        """Times its budget after which what was not read yet stays unread."""
         self._lock = Lock()
-        self._pair_seconds: float | None = None
+        self._token_seconds: deque[float] = deque(maxlen=_REMEMBERED)
 
     @classmethod
     def open(
@@ -165,12 +168,12 @@ class Reranker:
         device = str(self.model.embedding.weight.device)
         with torch.inference_mode():
             for start in range(0, len(encoded), BATCH):
-                began = time.monotonic()
-                if began >= deadline:
+                if time.monotonic() >= deadline:
                     break
+                began = time.thread_time()
                 batch = batch_of(encoded[start : start + BATCH]).to(device)
                 found += scores_of(self.model, batch)[:, 0].tolist()
-                self._measured((time.monotonic() - began) / len(batch.tokens))
+                self._took(time.thread_time() - began, batch.tokens.numel())
         return found
 
     def encode(self, question: str, passages: Sequence[Passage | str]) -> list[PairEncoding]:
@@ -212,7 +215,7 @@ class Reranker:
         depth = self.depth(budget) if depth is None else depth
         head = found[:depth]
         passages = [each.passage for each in head]
-        scores = self.logits(question, passages, deadline=began + LATE * budget)
+        scores = self.logits(question, passages, deadline=began + self.late * budget)
         given = self.calibration.with_rank(scores).tolist()
         read = [
             replace(each, score=score, scores={**each.scores, "rerank": score})
@@ -227,12 +230,17 @@ class Reranker:
         return read + rest
 
     def depth(self, budget: float = BUDGET) -> int:
-        """How many of :data:`DEPTHS` it reads in so many seconds on this machine, as measured; the
-        fewest where not even these are."""
-        if self._pair_seconds is None:
+        """How many of :data:`DEPTHS` it reads in so many seconds on this machine, the fewest where
+        not even these.
+
+        By the fastest of the last times that were measured, without those in which other programs
+        had the processor: however busy a machine is, the same is read, and found.
+        """
+        if not self._token_seconds:
             self._measure()
-        assert self._pair_seconds is not None
-        most = budget / self._pair_seconds
+        with self._lock:
+            fastest = min(self._token_seconds)
+        most = budget / max(fastest * self.max_tokens, 1e-9)
         return max((depth for depth in DEPTHS if depth <= most), default=DEPTHS[0])
 
     def _measure(self) -> None:
@@ -244,17 +252,14 @@ class Reranker:
         batch = batch_of([PairEncoding(ids, [0] * len(ids))] * _MEASURED)
         batch = batch.to(str(self.model.embedding.weight.device))
         with torch.inference_mode():
-            scores_of(self.model, batch)  # the first is slower
-            began = time.monotonic()
-            scores_of(self.model, batch)
-        self._measured((time.monotonic() - began) / _MEASURED)
+            for _ in range(4):  # the first is slower
+                began = time.thread_time()
+                scores_of(self.model, batch)
+                self._took(time.thread_time() - began, batch.tokens.numel())
 
-    def _measured(self, seconds: float) -> None:
+    def _took(self, seconds: float, tokens: int) -> None:
         with self._lock:
-            before = self._pair_seconds
-            self._pair_seconds = (
-                seconds if before is None else before + _WEIGHT * (seconds - before)
-            )
+            self._token_seconds.append(seconds / tokens)
 
 
 class Reranked:

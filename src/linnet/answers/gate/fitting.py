@@ -11,6 +11,7 @@ questions they score; only the test of each sees the second half.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -37,7 +38,7 @@ from linnet.answers.gate.trials import (
 )
 from linnet.errors import DataError
 from linnet.progress import SILENT, Progress
-from linnet.retrieval import Searchable
+from linnet.retrieval import Index, Searchable
 from linnet.scoring.bounds import Certificate, certify, sequence
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ def fit_trials(
 
     Raises DataError where there are too few to learn from.
     """
+    if isinstance(index, Index) and index.reranker is not None:
+        index.reranker.late = math.inf  # nobody waits; a busy machine must not teach it
     reference = measure(index, seed=config.seed)
     drawn = list(with_withheld(_drawn(cases, config), config.withheld, config.seed))
     asked = put(over, index, drawn, reference, total=len(drawn), progress=progress)
