@@ -12,8 +12,8 @@ medical ones) and withheld targets are never learned from as such. Over 200 resp
 scores of the last two quarters the threshold is set on half of the focuses and tried on the others.
 
 ``--share``: of the focuses; those before ``--first`` are left out. ``--reranker``: one is trained
-on people's questions of half of them, with which the gate has nothing to do then. What is in DIR
-already is used again; ``--trials`` fits and scores once more what was stored.
+on people's and made questions of half of them, with which the gate has nothing to do then. What
+is in DIR already is used again; ``--trials`` fits and scores once more what was stored.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ from linnet.answers.gate.reference import Reference
 from linnet.answers.gate.results import figures, resplits, separation
 from linnet.answers.gate.trials import Trial, place_of, put
 from linnet.answers.reranking import ensure_reranker
-from linnet.examples import make_examples
+from linnet.examples import EXAMPLES_FILE, make_examples
 from linnet.retrieval.index import Index
 from linnet.retrieval.indexing import IndexConfig, make_index
+from linnet.retrieval.reranker_training import RerankerConfig
 
 MEDICAL = re.compile(
     r"health|disease|medic|cancer|doctor|patient|symptom|diet|nutri|vitamin|sleep|stress|virus"
@@ -156,7 +157,13 @@ def main() -> None:
         trained = [case for case in people if is_of_reranker(case.document)]
         file = given.work / "people.jsonl"
         file.write_text("".join(json.dumps(row_of(case)) + "\n" for case in trained))
-        ensure_reranker(out, questions=[file])
+        own = given.work / "made.jsonl"
+        with (out / "examples" / EXAMPLES_FILE).open(encoding="utf-8") as lines:
+            own.write_text("".join(
+                line for line in lines
+                if is_of_reranker(focus.get(json.loads(line).get("source"), ""))
+            ))  # fmt: skip
+        ensure_reranker(out, questions=[file, own], config=RerankerConfig(threads=1))
         people = [case for case in people if not is_of_reranker(case.document)]
         generated = [case for case in generated if not is_of_reranker(case.document)]
     began = time.process_time()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from linnet.answers import Answer, Assistant, GatherConfig, Turn
+from linnet.answers.cases import Without
 from linnet.answers.summaries import Summaries
 from linnet.answers.units import units
 from linnet.errors import DamagedError
@@ -385,6 +386,43 @@ def test_of_sentences_on_a_subject_the_one_answers_that_says_what_is_asked(
     answer = Assistant(PassagesInMemory(about)).ask(question)
     assert said in answer.answer
     assert " ".join(answer.citations[0].text.split()) == " ".join(said.split())
+
+
+class _Reads:
+    """A re-ranker that knows what answers; it may be late."""
+
+    def __init__(self, answers: str, *, late: bool = False) -> None:
+        self.answers, self.late = answers, late
+
+    def score(
+        self, question: str, passages: Sequence[Passage], *, budget: float | None = None
+    ) -> list[float]:
+        found = [0.9 if self.answers in each.text else 0.1 for each in passages]
+        return found[:1] if self.late else found
+
+
+class _WithReranker(PassagesInMemory):
+    def __init__(self, passages: Iterable[Passage], reranker: _Reads) -> None:
+        super().__init__(passages)
+        self.reranker = reranker
+
+
+def test_a_re_ranker_has_a_say_in_which_sentence_answers() -> None:
+    text = ("The Rosmir bridge is closed to lorries. The Rosmir bridge carries two lanes. "
+            "Toll on the Rosmir bridge is paid by card.")  # fmt: skip
+    passages = [passage(text, "bridge.txt", "Rosmir bridge")]
+    question = "How wide is the Rosmir bridge?"
+    lanes = "The Rosmir bridge carries two lanes."
+    by_rules = Assistant(PassagesInMemory(passages)).ask(question)
+    assert lanes not in by_rules.citations[0].text
+    reads = _WithReranker(passages, _Reads("two lanes"))
+    assert Assistant(reads).ask(question).citations[0].text == lanes
+    evidence = Assistant(reads).find(question)
+    assert Assistant(reads).draft(evidence).measures["likely"] == 0.9
+    withheld = Without(reads, [])  # as a gate puts questions
+    assert Assistant(withheld).ask(question).citations[0].text == lanes
+    late = _WithReranker(passages, _Reads("two lanes", late=True))
+    assert Assistant(late).ask(question).citations == by_rules.citations
 
 
 def test_a_question_in_parts_is_as_sure_as_its_least_sure_part(assistant: Assistant) -> None:

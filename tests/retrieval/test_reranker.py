@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from linnet import artifact
 from linnet.answers import Turn
 from linnet.answers.cases import Case, Span
-from linnet.answers.reranking import targets_of
+from linnet.answers.reranking import sentences_of, targets_of
 from linnet.cli.reranker import app
 from linnet.errors import DamagedError, DataError, ModelError
 from linnet.retrieval import Found, Index, Passage, PassagesInMemory, Place
@@ -126,6 +126,28 @@ def test_it_orders_what_the_search_cannot_and_says_how_well(trained: Path) -> No
     assert stats["before"]["questions"] == stats["after"]["questions"] > 10
     assert stats["ece"]["alone"] < 0.15
     assert stats["ece"]["with_rank"] < 0.15
+
+
+def test_sentences_of_which_it_is_known_which_answers_are_read_too() -> None:
+    said = "The festival began in 1952."
+    text = f"Oberau lies in a valley. {said} Many visitors come to the festival."
+    other = "Elsewhere a festival began in 1952. The festival of Oberau is loud."
+    found = (Found(Passage(text, (Place("a.txt", 100, 100 + len(text)),), "Oberau"), 2.0),
+             Found(Passage(other, (Place("b.txt", 0, len(other)),), "Oberau"), 1.0))  # fmt: skip
+    question = "When did the festival of Oberau begin?"
+    start = 100 + text.index(said)
+    case = Case("1", question, "answerable", ((Span("a.txt", 100, 100 + len(text)),),),
+                (("1952",),), said=(Span("a.txt", start, start + len(said)),))  # fmt: skip
+    lists = [Candidates(question, found, (True, False), "a.txt")]
+    (made,) = sentences_of(lists, [case], 2)
+    texts = [each.passage.text for each in made.found]
+    # What says 1952 elsewhere may answer; of the others those with the most words of the question.
+    assert texts == [said, "The festival of Oberau is loud.", "Many visitors come to the festival."]
+    assert made.right == (True, False, False)
+    assert {each.passage.title for each in made.found} == {"Oberau"}
+    assert made.group == "a.txt"
+    assert list(sentences_of(lists, [case], 0)) == []
+    assert list(sentences_of(lists, [replace(case, said=())], 2)) == []
 
 
 def test_questions_are_divided_by_group(lists: list[Candidates]) -> None:

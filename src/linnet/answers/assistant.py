@@ -26,17 +26,22 @@ from linnet.answers.feedback import Feedback, GivenAnswers, Span
 from linnet.answers.gathering import GatherConfig, Gatherer
 from linnet.answers.guards import REFUSED, Guards
 from linnet.answers.privacy import Screen, surroundings
+from linnet.answers.ranking import Reads
 from linnet.answers.summaries import SUMMARIES, Summaries
 from linnet.answers.understanding import understand
 from linnet.errors import ArtifactError
 from linnet.examples.prompts import BETWEEN, question_text
 from linnet.respond.context import Context, Record
 from linnet.retrieval import Index, Place, Searchable
+from linnet.retrieval.passages import reranker_of
 from linnet.retrieval.terms import words
 
 DO_NOT_KNOW = "I don't know: the documents do not seem to answer this."
 NO_DOCUMENTS = "I don't know: there are no documents to answer from."
 TOO_LATE = "I don't know: searching the documents took too long."
+
+READING = 0.1
+"""Seconds, about, for a re-ranker to read the sentences that may answer."""
 
 Watch: TypeAlias = Callable[[Step | Evidence | Draft], None]
 """Is told of each step when it ends, of what was found, and of a draft whenever it has one more
@@ -263,10 +268,17 @@ class Assistant:
             written = writer.draft(evidence, watch=watch, context=context)
             if written.text:
                 return with_missing(written, evidence)
-        found = extract(evidence)
+        found = extract(evidence, self._reads())
         return replace(
             found, steps=(*written.steps, *found.steps), interventions=written.interventions
         )
+
+    def _reads(self) -> Reads | None:
+        """What reads the sentences that may answer, where the index has a re-ranker."""
+        reranker = reranker_of(self.index)
+        if reranker is None:
+            return None
+        return functools.partial(reranker.score, budget=READING)
 
 
 def _exchange(evidence: Evidence, draft: Draft) -> Exchange:

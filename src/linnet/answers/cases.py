@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from linnet import artifact
 from linnet.answers.answer import Citation
@@ -24,7 +24,11 @@ from linnet.errors import ArtifactError, DataError
 from linnet.examples.record import Example, is_examples, read_examples
 from linnet.examples.texts import find_quote
 from linnet.retrieval import Found, Passage, Searchable
+from linnet.retrieval.passages import reranker_of
 from linnet.scoring.matching import contains, words_of
+
+if TYPE_CHECKING:
+    from linnet.retrieval.reranker import Reranker
 
 MOST_WORDS = 12
 """A longer answer is no value that a sentence could contain."""
@@ -72,6 +76,9 @@ class Case:
     quotes: tuple[tuple[str, ...], ...] = ()
     """For each part what says the value with its name, and answers wherever it stands word for
     word: "magnetic resonance imaging (MRI)"."""
+    said: tuple[Span, ...] = ()
+    """Of a question of one part, where exactly the answer is said, as far as that is known: the
+    gold span of a value is the passage that it stands in."""
     origin: Origin = "generated"
     document: str = ""
     """What the question belongs to: questions of one document are never parted."""
@@ -116,6 +123,11 @@ class Without:
             if len(left) >= k or len(found) < wanted:
                 return left[:k]
             wanted *= 2
+
+    @property
+    def reranker(self) -> Reranker | None:
+        """That of what is searched."""
+        return reranker_of(self.index)
 
     def passages(self, *, collections: Sequence[str] | None = None) -> Iterator[Passage]:
         """See :class:`linnet.retrieval.Searchable`."""
@@ -201,6 +213,7 @@ def from_example(example: Example) -> Case | None:
     gold: tuple[tuple[Span, ...], ...] = ()
     answers: tuple[tuple[str, ...], ...] = ()
     quotes: tuple[tuple[str, ...], ...] = ()
+    said: tuple[Span, ...] = ()
     if kind == "answerable" and example.source is not None:
         if example.quotes:
             parts = [(quote.text, quote.start, quote.end) for quote in example.quotes]
@@ -214,6 +227,7 @@ def from_example(example: Example) -> Case | None:
             gold = tuple((Span(example.source, start, end),) for _, start, end in parts)
         elif example.start is not None and example.end is not None:
             start, end = example.start, example.end
+            said = (Span(example.source, start, end),)
             answers = ((example.answer,),)
             quotes = (_naming(example.quote or "", example.answer, example.language),)
             if _is_value(example.answer, example.language) and example.passage is not None:
@@ -230,6 +244,7 @@ def from_example(example: Example) -> Case | None:
         gold,
         answers,
         quotes,
+        said,
         document=example.source or f"no document: {example.id}",
         split=example.split,
         language=example.language,
@@ -350,6 +365,7 @@ def _from_row(row: dict[str, Any], where: str, quotes: _Quotes) -> Case:
         kind,
         (spans,) if spans else (),
         (answers,) if answers else (),
+        said=tuple(span for span in spans if span.end is not None),
         origin="people",
         document=str(row.get("document") or (spans[0].source if spans else f"row {number}")),
         split=row["split"] if isinstance(row.get("split"), str) else None,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from linnet.answers.answer import Citation, Claim, Support
 from linnet.answers.evidence import Chosen, Draft, Evidence, Question
 from linnet.answers.languages import LANGUAGES, Expected
-from linnet.answers.ranking import Scored, scored, wanted
+from linnet.answers.ranking import Reads, Scored, scored, wanted
 from linnet.answers.specifics import missing, not_found
 from linnet.answers.understanding import expected
 from linnet.answers.units import Unit, cited, units
@@ -34,17 +34,17 @@ _APART = "\n\n"  # between the answers to parts of a question
 _PAIRS = "; "  # between the cells of a row that is said
 
 
-def extract(evidence: Evidence) -> Draft:
-    """The answer that the passages give in their own words."""
+def extract(evidence: Evidence, reads: Reads | None = None) -> Draft:
+    """The answer that the passages give in their own words; ``reads`` helps to choose them."""
     if evidence.each:
-        return _together(evidence)
+        return _together(evidence, reads)
     if evidence.chosen is not None:
         return with_missing(_entries(evidence.question, evidence.chosen), evidence)
     if not evidence.passages:
         return Draft("")
     if evidence.question.asks == "comparison" and len(evidence.searches) > 1:
         return _compared(evidence)
-    return with_missing(_fact(evidence.question, evidence.passages), evidence)
+    return with_missing(_fact(evidence.question, evidence.passages, reads), evidence)
 
 
 @dataclass
@@ -112,8 +112,8 @@ def with_missing(draft: Draft, evidence: Evidence) -> Draft:
     )  # fmt: skip
 
 
-def _fact(question: Question, passages: Sequence[Found]) -> Draft:
-    ranked = scored(question, passages)
+def _fact(question: Question, passages: Sequence[Found], reads: Reads | None) -> Draft:
+    ranked = scored(question, passages, reads)
     if not ranked:
         return Draft("")
     answer = _Answer()
@@ -121,9 +121,10 @@ def _fact(question: Question, passages: Sequence[Found]) -> Draft:
     _write(answer, chosen, question)
     best = ranked[0]
     second = next((each.score for each in ranked if each.unit not in chosen), 0.0)
+    read = {} if best.likely is None else {"likely": round(best.likely, 4)}
     return answer.draft(
         coverage=round(best.coverage, 4), score=round(best.score, 4),
-        margin=round(best.score - second, 4), form=round(best.form, 4),
+        margin=round(best.score - second, 4), form=round(best.form, 4), **read,
     )  # fmt: skip
 
 
@@ -274,10 +275,10 @@ def _entries(question: Question, chosen: Chosen) -> Draft:
     return answer.draft(coverage=chosen.coverage, entries=float(chosen.total))
 
 
-def _together(evidence: Evidence) -> Draft:
+def _together(evidence: Evidence, reads: Reads | None) -> Draft:
     """The answers to the parts of a question, one after the other, and which have none. Where no
     part has one that is good enough, all of them, such as they are."""
-    drafts = [(part, extract(part)) for part in evidence.each]
+    drafts = [(part, extract(part, reads)) for part in evidence.each]
     enough = [draft for _, draft in drafts if is_enough(draft)]
     answer, steps = _Answer(), [step for _, draft in drafts for step in draft.steps]
     answered = enough or [draft for _, draft in drafts if draft.text]
@@ -293,7 +294,7 @@ def _together(evidence: Evidence) -> Draft:
     # As sure as of the part that it is least sure of.
     least = {
         name: min(draft.measures.get(name, 0.0) for _, draft in drafts)
-        for name in ("score", "margin", "form")
+        for name in ("score", "margin", "form", "likely")
         if all(name in draft.measures for _, draft in drafts)
     }
     found = answer.draft(

@@ -16,7 +16,6 @@ from pathlib import Path
 from linnet import artifact, output
 from linnet.answers.assistant import Assistant
 from linnet.answers.cases import is_right, read_cases
-from linnet.answers.extraction import extract
 from linnet.answers.gathering import GatherConfig
 from linnet.answers.guards import Guards
 from linnet.answers.writer import Admit, ModelWriter
@@ -202,7 +201,7 @@ def measure_writer(
     with progress.task("the model is tried", total=len(cases), unit="questions") as task:
         for case in cases:
             evidence = assistant.gather(assistant.understand(case.question))
-            passages = extract(evidence)
+            passages = assistant.draft(evidence)
             for name, by in writers.items():
                 draft = by.draft(evidence) if by is not None else passages
                 cited = draft.citations or passages.citations

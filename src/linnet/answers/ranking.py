@@ -2,7 +2,8 @@
 
 By the question's words that they have, weighed by how few others have them; by what the question
 asks for (a date, a person, an amount, steps...), and the form in which such questions are answered;
-and by where they stand.
+by where they stand; and the first of them by what a re-ranker says, where there is one, which has
+learned from questions like these.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import functools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TypeAlias
 
 from linnet.answers.evidence import Question
 from linnet.answers.languages import LANGUAGES, Expected, Language
@@ -23,7 +25,11 @@ from linnet.answers.understanding import expected, listed_noun
 from linnet.answers.units import Unit, units
 from linnet.grounding.tokens import tokens
 from linnet.grounding.values import Value
-from linnet.retrieval import Found, terms
+from linnet.retrieval import Found, Passage, terms
+
+Reads: TypeAlias = Callable[[str, Sequence[Passage]], Sequence[float]]
+"""How likely each passage, or sentence under the title of one, answers a question; of the last ones
+it may say nothing."""
 
 _READ = 12  # passages
 _COUNTED = 8  # units in which a number is looked for that answers "how many"
@@ -42,6 +48,11 @@ _ABOVE, _NEAR = 0.6, 0.3
 
 _INFLECTED = ((0.7, 0.8), (0.6, 0.5))
 """What another form of a word counts, by the share of its letters that it begins with."""
+
+_READ_AGAIN, _LIKELY = 8, 1.0
+"""Units that a re-ranker reads; what its probability counts."""
+LONGEST_READ = 600
+"""Characters that it reads of one."""
 
 _SHORTEST, _ENDING = 5, 4
 _ROW, _BEGINS = 0.3, 0.08
@@ -78,6 +89,8 @@ class Scored:
     """Of its passage among those found."""
     form: float = 0.0
     """What it has of the form in which such questions are answered: below 0 speaks against it."""
+    likely: float | None = None
+    """How likely it answers by a re-ranker that has read it."""
 
 
 def wanted(question: str, language: Language | None) -> list[str]:
@@ -127,8 +140,30 @@ class _Text:
     near: frozenset[str]
 
 
-def scored(question: Question, passages: Sequence[Found]) -> list[Scored]:
+def scored(
+    question: Question, passages: Sequence[Found], reads: Reads | None = None
+) -> list[Scored]:
     """The units of the passages, the best first."""
+    found = _by_rules(question, passages)
+    return found if reads is None else _as_read(found, question, reads)
+
+
+def _as_read(found: list[Scored], question: Question, reads: Reads) -> list[Scored]:
+    """The first of them in the order in which a re-ranker would have them, too."""
+    head = found[:_READ_AGAIN]
+    texts = [replace(each.unit.passage, text=each.unit.text[:LONGEST_READ]) for each in head]
+    likely = reads(question.alone, texts) if texts else ()
+    if len(likely) < len(head):  # late: half of them would be compared with the others' nothing
+        return found
+    read = [
+        replace(each, score=each.score + _LIKELY * own, likely=own)
+        for each, own in zip(head, likely, strict=True)
+    ]
+    read.sort(key=lambda each: (-each.score, each.rank, each.unit.start))
+    return read + found[len(head) :]
+
+
+def _by_rules(question: Question, passages: Sequence[Found]) -> list[Scored]:
     language = LANGUAGES.get(question.language)
     code = question.language or (passages[0].passage.language if passages else "")
     core, title = framed(question.alone)

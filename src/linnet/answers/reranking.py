@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from linnet import artifact
-from linnet.answers.cases import Case, read_cases
+from linnet.answers.cases import Case, Span, read_cases
+from linnet.answers.ranking import LONGEST_READ
+from linnet.answers.units import Unit, units
 from linnet.artifact import Artifact
 from linnet.errors import DataError
 from linnet.progress import SILENT, Progress
-from linnet.retrieval import TextEncoder, choose_encoder
+from linnet.retrieval import Found, Passage, TextEncoder, choose_encoder, terms
 from linnet.retrieval.index import Index
 from linnet.retrieval.reranker import KIND
 from linnet.retrieval.reranker_training import (
+    Candidates,
     RerankerConfig,
     Target,
     mine,
@@ -25,6 +29,8 @@ from linnet.retrieval.reranker_training import (
 )
 
 EXAMPLES, CORPUS = "examples", "corpus"
+_FOUND = 6  # passages whose sentences are read
+_VALUE = 6  # terms; a longer answer is a sentence, of which a part may be cut off
 TOLERATED = 0.25
 """By which share the number of questions may change before it is trained again."""
 
@@ -67,16 +73,17 @@ def ensure_reranker(
             count=config.candidates,
             progress=progress,
         )
+        sentences = list(sentences_of(lists, cases, config.sentences))
+        train = functools.partial(
+            train_reranker, lists, out=place / KIND, config=config, sentences=sentences,
+            questions=offered, progress=progress,
+        )  # fmt: skip
         if chosen is not None:
-            return train_reranker(
-                lists, chosen.path, place / KIND, config, questions=offered, progress=progress
-            )
+            return train(encoder=chosen.path)
         with tempfile.TemporaryDirectory() as made:
             texts = (passage.text for passage in index.passages())
             scratch_encoder(texts, Path(made), config)
-            return train_reranker(
-                lists, made, place / KIND, config, questions=offered, progress=progress
-            )
+            return train(encoder=made)
 
 
 def targets_of(cases: Iterable[Case]) -> Iterator[Target]:
@@ -95,6 +102,71 @@ def targets_of(cases: Iterable[Case]) -> Iterator[Target]:
                     yield Target(
                         case.question, span.source, span.start, span.end, answer, case.document
                     )
+
+
+def sentences_of(
+    lists: Iterable[Candidates], cases: Iterable[Case], most: int
+) -> Iterator[Candidates]:
+    """For each question of which it is known where exactly the answer is said: that sentence, and
+    the ``most`` other ones of what was found that share the most words with the question.
+
+    A sentence that has all words of the answer and stands elsewhere may answer, too: it is left
+    out.
+    """
+    known = {
+        _key(case.question): case
+        for case in cases
+        if case.answerable and case.said and len(case.gold) == 1
+    }
+    for own in lists if most else ():
+        case = known.get(_key(own.question))
+        if case is None:
+            continue
+        asked = set(terms(own.question, case.language))
+        right: list[Passage] = []
+        wrong: list[tuple[int, Passage]] = []
+        for found in own.found[:_FOUND]:
+            for unit in units(found.passage):
+                if len(unit.text) > LONGEST_READ:
+                    continue
+                words = set(terms(unit.text, found.passage.language))
+                verdict = _says(case, unit, words)
+                sentence = replace(found.passage, text=unit.text)
+                if verdict:
+                    right.append(sentence)
+                elif verdict is False:
+                    wrong.append((len(asked & words), sentence))
+        if right and wrong:
+            wrong.sort(key=lambda each: -each[0])
+            yield _candidates(own, right, [sentence for _, sentence in wrong[:most]])
+
+
+def _candidates(
+    own: Candidates, right: Sequence[Passage], wrong: Sequence[Passage]
+) -> Candidates:  # fmt: skip
+    passages = [*right, *wrong]
+    verdicts = (True,) * len(right) + (False,) * len(wrong)
+    return Candidates(
+        own.question, tuple(Found(passage, 0.0) for passage in passages), verdicts, own.group
+    )
+
+
+def _says(case: Case, unit: Unit, words: set[str]) -> bool | None:
+    """Whether a unit says the answer; None where it may."""
+    answers = [set(terms(text, case.language)) for part in case.answers for text in part]
+    has = any(answer and answer <= words for answer in answers)
+    there = any(
+        span.overlaps(Span(place.source, place.start + unit.start, place.start + unit.end))
+        for span in case.said
+        for place in unit.passage.places
+    )
+    if there and (has or not answers or min(map(len, answers)) > _VALUE):
+        return True
+    return None if there or has else False
+
+
+def _key(question: str) -> str:
+    return " ".join(terms(question))
 
 
 def _current(

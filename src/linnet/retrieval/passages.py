@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from linnet.data.blocks import BlockKind
 from linnet.retrieval.bm25 import BM25
+
+if TYPE_CHECKING:
+    from linnet.retrieval.reranker import Reranker
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,12 @@ class Searchable(Protocol):
 
     def passages(self, *, collections: Sequence[str] | None = None) -> Iterable[Passage]:
         """All passages, those of a document in its order."""
+
+
+def reranker_of(index: Searchable) -> Reranker | None:
+    """What reads a question together with a passage, where what is searched has it."""
+    found: Reranker | None = getattr(index, "reranker", None)
+    return found
 
 
 class PassagesInMemory:

@@ -141,9 +141,16 @@ class Reranker:
         model.compute_dtype = torch_dtype(runtime.dtype)
         return cls(model, load_tokenizer(path), max_tokens=max_tokens, calibration=calibration)
 
-    def score(self, question: str, passages: Sequence[Passage | str]) -> list[float]:
-        """How likely each passage answers the question, from 0 to 1."""
-        found: list[float] = self.calibration.alone(self.logits(question, passages)).tolist()
+    def score(
+        self, question: str, passages: Sequence[Passage | str], *, budget: float | None = None
+    ) -> list[float]:
+        """How likely each passage answers the question, from 0 to 1.
+
+        With a ``budget`` of seconds there may be fewer than passages, as for :meth:`rerank`.
+        """
+        deadline = None if budget is None else time.monotonic() + self.late * budget
+        logits = self.logits(question, passages, deadline=deadline)
+        found: list[float] = self.calibration.alone(logits).tolist()
         return found
 
     def logits(

@@ -1,7 +1,8 @@
 """Training a re-ranker on questions whose passages are known.
 
 A search finds candidates for each question; those that answer are right, the others are hard
-negatives, less those that may well answer too (:func:`mine`). Questions are divided by group
+negatives, less those that may well answer too (:func:`mine`). Sentences of these may be read as
+well, where it is known which says it. Questions are divided by group
 (their documents): on most it is trained, on some it is validated and calibrated, and on the rest
 it is compared with the search alone. It is ``kept`` where it orders those better, beyond chance.
 
@@ -82,6 +83,10 @@ class RerankerConfig(PairTrainingConfig):
     candidates: int = option(20, "Passages that the search gives for each.", least=2)
     negatives: int = option(3, "Wrong passages that are read with the right one.", least=1)
     easy: int = option(1, "How many of these are of other questions.", least=0)
+    sentences: int = option(
+        12, "Wrong sentences of the passages to draw from, beside the one that answers; 0: "
+        "passages alone are read.", least=0,
+    )  # fmt: skip
     pointwise: float = option(0.5, "Weight of each passage by itself in the objective.", least=0)
     words: bool = option(False, "Train the table of words, too, which is most of a small encoder.")
     epochs: int = option(1, "Times that each question is read.", least=1)
@@ -199,10 +204,12 @@ def train_reranker(
     out: Path | str,
     config: RerankerConfig | None = None,
     *,
+    sentences: Sequence[Candidates] = (),
     questions: int | None = None,
     progress: Progress = SILENT,
 ) -> Artifact:
-    """Train a re-ranker out of the first blocks of ``encoder`` on what :func:`mine` gave.
+    """Train a re-ranker out of the first blocks of ``encoder`` on what :func:`mine` gave, and on
+    single ``sentences``, where these are of groups that are trained on.
 
     ``stats["kept"]`` of the artifact says whether it orders passages better than the search does.
     Where it does not, the artifact has the figures and no weights, so that it is not trained again
@@ -218,7 +225,7 @@ def train_reranker(
     config = config or RerankerConfig()
     place = hub.find(encoder if Path(encoder).exists() else str(encoder), progress=progress).path
     inputs: dict[str, Artifact | str] = {
-        "questions": _digest(lists),
+        "questions": _digest([*lists, *sentences]),
         "encoder": encoder_digest(place),
     }
 
@@ -227,12 +234,16 @@ def train_reranker(
         model = pair_model(
             place, labels=LABELS, seed=config.seed, depth=config.layers, words=config.words
         )
-        reranker = _train(model, place, trained, validated, draft, config, progress, started)
+        own = [each for each in sentences if _part(each.group) == _TRAINED]
+        reranker = _train(
+            model, place, [*trained, *own], validated, draft, config, progress, started
+        )
         reranker.calibration = calibrate(reranker, validated)
         found = measured(reranker, tested)
         draft.stats.update(
             questions=questions or len(lists),
             trained=len(trained),
+            sentences=len(own),
             validated=len(validated),
             **found,
         )
@@ -270,9 +281,8 @@ def divided(
     """
     parts: tuple[list[Candidates], ...] = ([], [], [])
     for each in lists:
-        where = int.from_bytes(hashlib.sha256(each.group.encode()).digest()[:4]) / 2**32
-        number = 2 if where < TESTED else 1 if where < TESTED + VALIDATED else 0
-        if number == 2 or (any(each.right) and not all(each.right)):
+        number = _part(each.group)
+        if number == _TESTED or (any(each.right) and not all(each.right)):
             parts[number].append(each)
     draw = random.Random(config.seed)
     trained, validated, tested = (
@@ -288,6 +298,14 @@ def divided(
             f"validate on and {len(tested)} to test on, of {len(lists)}"
         )
     return trained, validated, tested
+
+
+_TRAINED, _VALIDATED, _TESTED = range(3)
+
+
+def _part(group: str) -> int:
+    where = int.from_bytes(hashlib.sha256(group.encode()).digest()[:4]) / 2**32
+    return _TESTED if where < TESTED else _VALIDATED if where < TESTED + VALIDATED else _TRAINED
 
 
 @dataclass(frozen=True)

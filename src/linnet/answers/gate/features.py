@@ -285,6 +285,8 @@ FEATURES: dict[str, Feature] = {
         Feature("sentence_score", "how well the sentence fits", _measured("score")),
         Feature("sentence_margin", "its lead over other sentences", _measured("margin")),
         Feature("sentence_form", "it is such as answers such questions", _measured("form")),
+        Feature("sentence_read", "the re-ranker's probability of the sentence",
+                _measured("likely")),
         Feature("nothing_missing", "no name or number of the question is missing", _not_missing),
         Feature("parts_answered", "every part of the question has an answer", _parts_answered),
         Feature("asks_definition", "it asks what something is", _asks("definition")),
