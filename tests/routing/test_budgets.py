@@ -26,18 +26,11 @@ from linnet.errors import ConfigError
 from linnet.generate.sampling import Sampling
 from linnet.respond import conversation
 from linnet.respond.context import BudgetExceededError, Charge, Context, Settle
-from linnet.respond.prices import FREE, UNIT, Price
+from linnet.respond.prices import FREE, UNIT, Price, show_money
 from linnet.respond.remote import RemoteResponder
 from linnet.respond.responder import Abilities
-from linnet.routing.budgets import (
-    BudgetConfig,
-    CallBudget,
-    Ledger,
-    Limits,
-    ledger_file,
-    open_ledger,
-    show_money,
-)
+from linnet.routing.budgets import BudgetConfig, Limits
+from linnet.routing.ledger import CallBudget, Ledger, ledger_file, open_ledger
 from linnet.routing.settings import read_routing, setting_lines
 
 CENT = UNIT // 100
@@ -248,7 +241,8 @@ import random, sys
 from pathlib import Path
 from linnet.respond.context import BudgetExceededError, Charge
 from linnet.respond.prices import UNIT, Price
-from linnet.routing.budgets import BudgetConfig, Ledger
+from linnet.routing.budgets import BudgetConfig
+from linnet.routing.ledger import Ledger
 
 file, seed, rounds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 ledger = Ledger(file, BudgetConfig(day=9.0))
@@ -328,7 +322,7 @@ def test_what_a_living_process_reserved_is_not_lost(tmp_path: Path) -> None:
     one, other = Ledger(tmp_path / "u"), Ledger(tmp_path / "u")
     settle = one.budget("k").reserve(charge(5))
     assert other.spent()[0].day.reserved == 5 * CENT
-    one._alive.release()  # type: ignore[union-attr]  # as the system does when a process dies
+    one._presence._lock.release()  # as the system does when one dies
     found = Ledger(tmp_path / "u").spent()[0].day
     assert (found.cost, found.reserved, found.assumed) == (5 * CENT, 0, 5 * CENT)
     settle(3, 3 * CENT)  # it was not dead after all

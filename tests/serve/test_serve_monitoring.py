@@ -278,7 +278,8 @@ def test_labels_are_few_whatever_comes() -> None:
 
 
 def test_budgets_and_breakers_are_shown() -> None:
-    from linnet.routing.budgets import Account, Amount, CutOff, Limits
+    from linnet.routing.budgets import Limits
+    from linnet.routing.ledger import Account, Amount, CutOff
     from linnet.routing.resilience import Health
 
     registry = CollectorRegistry()
