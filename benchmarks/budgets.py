@@ -23,7 +23,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from linnet.monitor.log import Entry, Log
+from linnet.monitor.entry import Entry
+from linnet.monitor.log import Log
 from linnet.respond.context import BudgetExceededError, Charge
 from linnet.respond.prices import Price
 from linnet.routing.budgets import BudgetConfig

@@ -11,8 +11,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from linnet.monitor.entry import Entry
 from linnet.monitor.figures import OTHERS, Promise, figures, quantile, read_calls
-from linnet.monitor.log import Entry, Log
+from linnet.monitor.log import Log
 from linnet.respond.prices import trillionths
 from linnet.scoring.bounds import binomial_tail
 

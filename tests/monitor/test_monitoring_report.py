@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 
 from linnet.cli import app
 from linnet.errors import ConfigError, DataError
+from linnet.monitor.entry import Entry
 from linnet.monitor.figures import Promise
-from linnet.monitor.log import Entry, Log
+from linnet.monitor.log import Log
 from linnet.monitor.report import Report, draw, page_of, period, read_checked, report
 from linnet.monitor.watching import LOG_FILE, FittedOn, Watching, fitted_on
 from linnet.respond.prices import trillionths

@@ -15,7 +15,8 @@ from outcomes_made import made
 from typer.testing import CliRunner
 
 from linnet.cli.route import app, template
-from linnet.monitor.log import Entry, Log
+from linnet.monitor.entry import Entry
+from linnet.monitor.log import Log
 from linnet.respond.responder import Abilities
 from linnet.routing.outcomes import write_outcomes
 from linnet.routing.queries import Queries

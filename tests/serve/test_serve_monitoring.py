@@ -21,7 +21,7 @@ from scripted import Running, ScriptedEngine
 
 from linnet.answers import Assistant
 from linnet.answers.workspace import Workspace
-from linnet.monitor.log import Entry
+from linnet.monitor.entry import Entry
 from linnet.monitor.watching import LOG_FILE
 from linnet.respond.prices import trillionths
 from linnet.retrieval import Passage, PassagesInMemory, Place

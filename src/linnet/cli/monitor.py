@@ -249,7 +249,7 @@ def forget(
 
 
 def _columns(*, contents: bool) -> list[str]:
-    from linnet.monitor.log import Entry
+    from linnet.monitor.entry import Entry
 
     kept = ("question", "answer", "sources")
     return [each.name for each in fields(Entry) if contents or each.name not in kept]

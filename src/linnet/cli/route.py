@@ -18,7 +18,7 @@ from linnet.errors import ConfigError, DataError, OutputError
 from linnet.routing.config import LOCAL, RouterTrainConfig
 
 if TYPE_CHECKING:
-    from linnet.monitor.log import Entry
+    from linnet.monitor.entry import Entry
     from linnet.respond.conversation import Conversation
     from linnet.respond.responder import Abilities
     from linnet.routing.queries import Queries

@@ -24,7 +24,8 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
-from linnet.monitor.log import Log, State
+from linnet.monitor.entry import State
+from linnet.monitor.log import Log
 from linnet.respond.prices import money
 from linnet.scoring.bounds import lower_bound, trials_needed, upper_bound
 

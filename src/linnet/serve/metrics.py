@@ -11,7 +11,8 @@ from linnet.respond.prices import money
 
 if TYPE_CHECKING:
     from linnet.monitor.drift import Drift
-    from linnet.monitor.log import Entry, LogState
+    from linnet.monitor.entry import Entry
+    from linnet.monitor.log import LogState
     from linnet.routing.ledger import Account, CutOff
     from linnet.routing.resilience import Health
 
