@@ -37,21 +37,15 @@ from linnet.respond import (
     remote,
     transport,
 )
+from linnet.respond.address import Address, is_within, read_key, sent_away
 from linnet.respond.context import Settle
 from linnet.respond.conversation import Tool
 from linnet.respond.counts import MOST_TOKENS, Counts, most_prompt_tokens
 from linnet.respond.deltas import Deltas
 from linnet.respond.dialect import Dialect
+from linnet.respond.remote_errors import RemoteError
 from linnet.respond.responder import Abilities
-from linnet.respond.transport import (
-    Address,
-    EventParser,
-    RemoteError,
-    Timeouts,
-    is_within,
-    read_key,
-    sent_away,
-)
+from linnet.respond.transport import EventParser, Timeouts
 from strangers import (
     DONE,
     HEAD,
