@@ -12,8 +12,9 @@ from scripted import ScriptedEngine, serving
 
 from linnet.generate.engine import Request
 from linnet.respond import ConversationError, Tool, ToolCall, ToolCallDelta, tool_servers
+from linnet.respond.tool_calls import ToolReader
 from linnet.respond.tool_servers import ServerTool
-from linnet.respond.tools import ToolFormat, ToolReader, call_schema, find_format, tools_in_messages
+from linnet.respond.tools import ToolFormat, call_schema, find_format, tools_in_messages
 from linnet.serve.keys import KeyLimits, add_key
 from linnet.tokenizer import ChatTemplate
 

@@ -44,9 +44,9 @@ from linnet.respond.pieces import (
 from linnet.respond.reasoning import OPENING as THOUGHT
 from linnet.respond.reasoning import ReasoningReader
 from linnet.respond.responder import Abilities, Batches
+from linnet.respond.tool_calls import ToolReader
 from linnet.respond.tools import (
     ToolFormat,
-    ToolReader,
     as_functions,
     call_constraint,
     find_format,
