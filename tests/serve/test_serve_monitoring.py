@@ -278,8 +278,9 @@ def test_labels_are_few_whatever_comes() -> None:
 
 
 def test_budgets_and_breakers_are_shown() -> None:
+    from linnet.routing.accounts import Account, Amount
     from linnet.routing.budgets import Limits
-    from linnet.routing.ledger import Account, Amount, CutOff
+    from linnet.routing.ledger import CutOff
     from linnet.routing.resilience import Health
 
     registry = CollectorRegistry()

@@ -14,7 +14,8 @@ from linnet.cli.terminal import err
 from linnet.cli.terminal import out as terminal
 
 if TYPE_CHECKING:
-    from linnet.routing.ledger import Account, Amount, Ledger
+    from linnet.routing.accounts import Account, Amount
+    from linnet.routing.ledger import Ledger
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 

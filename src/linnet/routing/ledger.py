@@ -18,14 +18,15 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from linnet.database import Contents, Database, Run, StoreError
 from linnet.respond.context import BudgetExceededError, Charge, Settle
 from linnet.respond.prices import trillionths
-from linnet.routing.budgets import BudgetConfig, Limit, Limits, zone_of
+from linnet.routing.accounts import FORGOTTEN, TOTAL, Account, account_of, read_accounts
+from linnet.routing.budgets import BudgetConfig, Limit, zone_of
 from linnet.routing.presence import Presence
 
 FILE_BYTES = 1 << 30
@@ -34,11 +35,6 @@ IDLE_SECONDS = 10.0
 RETRY_SECONDS = 1.0
 """Until a settlement that could not be written is tried again; any other change writes it, too."""
 _SUFFIX = ".usage.sqlite"
-_TOTAL = ""
-"""The account of all calls together; those of keys begin with ``_KEY``."""
-_FORGOTTEN = "forgotten"
-"""The account of keys that are forgotten, for the calls that had not ended then."""
-_KEY = "key:"
 
 
 def ledger_file(routing: Path, config: BudgetConfig) -> Path:
@@ -56,46 +52,6 @@ def open_ledger(routing: Path, config: BudgetConfig, *, currency: str = "USD") -
     """
     file = ledger_file(routing, config) if config.is_any_limited else None
     return Ledger(file, config, currency=currency)
-
-
-@dataclass(frozen=True)
-class Amount:
-    """What was spent in a time."""
-
-    cost: int = 0
-    """In trillionths of the unit of money; with what is reserved."""
-    tokens: int = 0
-    calls: int = 0
-    reserved: int = 0
-    """Of the cost, that of calls which have not ended."""
-    assumed: int = 0
-    """Of the cost, that of calls whose process died: all that they had reserved."""
-
-
-@dataclass(frozen=True)
-class Account:
-    """What a key has spent, or all together, and may spend."""
-
-    key: str | None
-    """None: all together; empty: calls without a key."""
-    limits: Limits
-    day: Amount
-    month: Amount
-
-    @property
-    def left(self) -> int | None:
-        """Money that may still be spent today, in trillionths; None: no limit."""
-        pairs = ((self.limits.day, self.day.cost), (self.limits.month, self.month.cost))
-        left = [trillionths(limit) - cost for limit, cost in pairs if limit is not None]
-        return max(0, min(left)) if left else None
-
-    @property
-    def tokens_left(self) -> int | None:
-        """Tokens that may still be used today; None: no limit."""
-        day, month = self.limits.day_tokens, self.limits.month_tokens
-        pairs = ((day, self.day.tokens), (month, self.month.tokens))
-        left = [limit - tokens for limit, tokens in pairs if limit is not None]
-        return max(0, min(left)) if left else None
 
 
 @dataclass(frozen=True)
@@ -214,33 +170,7 @@ class Ledger:
             self._settle_waiting()
             self._find_lost()
         with self._database.reading() as run:
-            day = self._today(run)
-            amounts = {
-                (period, account): Amount(int(cost), int(tokens), calls)
-                for period, account, cost, tokens, calls in run(
-                    "SELECT * FROM spent WHERE period IN (?, ?)", (day, day[:7])
-                )
-            }
-            for there, account, cost, is_lost in run(
-                "SELECT day, account, cost, is_lost FROM reserved WHERE SUBSTR(day, 1, 7) = ?",
-                (day[:7],),
-            ):
-                for period in {day} & {there} | {day[:7]}:
-                    for one in (_TOTAL, account):
-                        found = amounts.get((period, one), Amount())
-                        name = "assumed" if is_lost else "reserved"
-                        more = getattr(found, name) + int(cost)
-                        amounts[period, one] = replace(found, **{name: more})
-        accounts = {account for _, account in amounts} - {_TOTAL, _FORGOTTEN}
-        keys = {account.removeprefix(_KEY) for account in accounts}
-        return [
-            Account(
-                key,
-                self.config if key is None else self.config.limits_of(key),
-                *(amounts.get((period, _account(key)), Amount()) for period in (day, day[:7])),
-            )
-            for key in (None, *sorted(keys | self.config.keys.keys()))
-        ]
+            return read_accounts(run, self._today(run), self.config)
 
     def correct_clock(self) -> int:
         """Count what was counted on days to come on this one: the clock went ahead, and is right
@@ -269,10 +199,10 @@ class Ledger:
         with self._lock:
             self._settle_waiting()
             with self._database.changing(is_deleting=True) as run:
-                run("DELETE FROM spent WHERE account = ?", (_account(key),))
+                run("DELETE FROM spent WHERE account = ?", (account_of(key),))
                 run(
                     "UPDATE reserved SET account = ? WHERE account = ?",
-                    (_FORGOTTEN, _account(key)),
+                    (FORGOTTEN, account_of(key)),
                 )
             self._database.rewrite()
 
@@ -336,13 +266,13 @@ class Ledger:
                     writable = min(one.writable(charge) for one in limits)
                     raise BudgetExceededError(said, writable=writable)
             for period in (day, day[:7]):
-                for account in (_TOTAL, _account(call.key)):
+                for account in (TOTAL, account_of(call.key)):
                     self._add(run, period, account, charge.cost, charge.tokens, 1)
             number = run(
                 "INSERT INTO reserved (process, at, day, account, model, cost, tokens) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
-                    process, self._clock(), day, _account(call.key), charge.model,
+                    process, self._clock(), day, account_of(call.key), charge.model,
                     str(charge.cost), str(charge.tokens),
                 ),
             ).lastrowid  # fmt: skip
@@ -417,7 +347,7 @@ class Ledger:
         day, account = found  # as they are by now: see correct_clock and forget
         run("DELETE FROM reserved WHERE number = ?", (number,))
         for period in (day, day[:7]):
-            for one in (_TOTAL, account):
+            for one in (TOTAL, account):
                 self._add(run, period, one, cost - charge.cost, tokens - charge.tokens, 0)
         if cost > charge.cost or tokens > charge.tokens:
             amounts = (charge.cost, cost, charge.tokens, tokens)
@@ -441,7 +371,7 @@ class Ledger:
         return (int(found[0]), int(found[1]), found[2]) if found else (0, 0, 0)
 
     def _spent(self, run: Run, period: str, key: str | None) -> tuple[int, int]:
-        return self._row(run, period, _account(key))[:2]
+        return self._row(run, period, account_of(key))[:2]
 
     def _date(self) -> str:
         """The owner's date, by the clock."""
@@ -488,7 +418,3 @@ class CallBudget:
 
 def _nothing(tokens: int, cost: int) -> None:
     """Nobody bills it."""
-
-
-def _account(key: str | None) -> str:
-    return _TOTAL if key is None else _KEY + key
