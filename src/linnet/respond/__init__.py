@@ -2,10 +2,10 @@
 
 In reading order: ``pieces`` and ``conversation`` (the types), ``context`` (what belongs to one
 call), ``responder`` (the interface, and the synchronous façade), ``engine`` (a model of this
-machine: ``tools`` shows it tools, ``tool_calls`` reads its calls, ``inbox`` batches its tokens),
-``remote`` (a model at an ``address``, reached by ``transport``, asked in its ``dialect``; its
-``deltas`` and ``counts`` are a stranger's). ``language_model`` is what Python programs, commands
-and the server open models by.
+machine: ``engine_requests`` are what it writes, ``tools`` shows it tools, ``tool_calls`` reads its
+calls, ``inbox`` batches its tokens), ``remote`` (a model at an ``address``, reached by
+``transport``, asked in its ``dialect``; its ``deltas`` and ``counts`` are a stranger's).
+``language_model`` is what Python programs, commands and the server open models by.
 
     from linnet import respond
     answer, = respond.run(respond.EngineResponder(engine), respond.conversation(
