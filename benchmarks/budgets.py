@@ -23,10 +23,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from linnet.monitor.log import Entry, Log
+from linnet.monitor.entry import Entry
+from linnet.monitor.log import Log
 from linnet.respond.context import BudgetExceededError, Charge
 from linnet.respond.prices import Price
-from linnet.routing.budgets import BudgetConfig, Ledger
+from linnet.routing.budgets import BudgetConfig
+from linnet.routing.ledger import Ledger
 
 PRICE = Price.per_million(1, 2)
 RESERVED = 1000 * PRICE.prompt + 100 * PRICE.written

@@ -34,7 +34,8 @@ from index import Varied
 
 from linnet.answers import Assistant
 from linnet.answers.responder import DocumentsResponder
-from linnet.monitor.log import Log, entry_of
+from linnet.monitor.entry import entry_of
+from linnet.monitor.log import Log
 from linnet.respond import Charge, Context, Conversation, Record, RemoteResponder, conversation
 from linnet.respond.responder import Answer, Responder
 from linnet.retrieval import Index, IndexConfig

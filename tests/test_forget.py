@@ -16,7 +16,8 @@ from linnet.answers.assistant import NO_DOCUMENTS
 from linnet.answers.opening import open_assistant
 from linnet.errors import ConfigError, DataError
 from linnet.forget import find_documents, forget
-from linnet.monitor.log import Entry, Log
+from linnet.monitor.entry import Entry
+from linnet.monitor.log import Log
 from linnet.progress import Progress
 from linnet.project import Project
 from linnet.retrieval import Index, make_index

@@ -13,7 +13,7 @@ from linnet import artifact, output
 from linnet.errors import ArtifactError
 from linnet.evaluate import Evaluation
 from linnet.evaluate.evaluation import Baselines
-from linnet.evaluate.metrics import Interval
+from linnet.evaluate.figures import Interval
 from linnet.evaluate.overlap import Overlap
 from linnet.evaluate.tasks.samples import Sample
 from linnet.page import duration, visible

@@ -13,6 +13,7 @@ Files of settings may come from strangers: they are read by :func:`load_toml`, :
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import json
@@ -288,35 +289,11 @@ def _plain(value: Any) -> Any:
 def _convert(kind: Any, value: Any, *, where: str) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        choices = [a for a in arguments if a is not type(None)]
-        for choice in choices:
-            try:
-                return _convert(choice, value, where=where)
-            except ConfigError:
-                if choice is choices[-1]:
-                    raise
+        return _convert_to_any(arguments, value, where=where)
     if origin is Literal:
-        if isinstance(value, str | int | float) and value in arguments:
-            return value
-        near = difflib.get_close_matches(str(value)[:100], [str(a) for a in arguments], n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise ConfigError(
-            f"{where} must be one of {', '.join(map(str, arguments))}. Got {show(value)}{hint}"
-        )
+        return _chosen(arguments, value, where=where)
     if origin is tuple:
-        if not isinstance(value, list | tuple):
-            example = f", such as [{json.dumps(value)}]" if isinstance(value, str) else ""
-            raise ConfigError(f"{where} must be a list{example}. Got {show(value)}")
-        if arguments[-1] is not Ellipsis:
-            if len(value) != len(arguments):
-                raise ConfigError(f"{where} must have {len(arguments)} entries. Got {show(value)}")
-            return tuple(
-                _convert(kind, item, where=where)
-                for kind, item in zip(arguments, value, strict=True)
-            )
-        return tuple(_convert(arguments[0], item, where=where) for item in value)
+        return _convert_items(arguments, value, where=where)
     if origin is list:
         if not isinstance(value, list):
             raise ConfigError(f"{where} must be a list. Got {show(value)}")
@@ -334,6 +311,43 @@ def _convert(kind: Any, value: Any, *, where: str) -> Any:
         if not isinstance(value, dict):
             raise ConfigError(f"{where} must be a table. Got {show(value)}")
         return from_mapping(kind, value, where=where)
+    return _convert_plain(kind, value, where=where)
+
+
+def _convert_to_any(kinds: tuple[Any, ...], value: Any, *, where: str) -> Any:
+    """To the first of several types that takes it; what the last one says is the error."""
+    if value is None and type(None) in kinds:
+        return None
+    *others, last = (kind for kind in kinds if kind is not type(None))
+    for kind in others:
+        with contextlib.suppress(ConfigError):
+            return _convert(kind, value, where=where)
+    return _convert(last, value, where=where)
+
+
+def _chosen(choices: tuple[Any, ...], value: Any, *, where: str) -> Any:
+    if isinstance(value, str | int | float) and value in choices:
+        return value
+    near = difflib.get_close_matches(str(value)[:100], [str(a) for a in choices], n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    raise ConfigError(
+        f"{where} must be one of {', '.join(map(str, choices))}. Got {show(value)}{hint}"
+    )
+
+
+def _convert_items(kinds: tuple[Any, ...], value: Any, *, where: str) -> tuple[Any, ...]:
+    """To a tuple of one kind and any length, or of as many kinds as it has entries."""
+    if not isinstance(value, list | tuple):
+        example = f", such as [{json.dumps(value)}]" if isinstance(value, str) else ""
+        raise ConfigError(f"{where} must be a list{example}. Got {show(value)}")
+    if kinds[-1] is Ellipsis:
+        return tuple(_convert(kinds[0], item, where=where) for item in value)
+    if len(value) != len(kinds):
+        raise ConfigError(f"{where} must have {len(kinds)} entries. Got {show(value)}")
+    return tuple(_convert(kind, item, where=where) for kind, item in zip(kinds, value, strict=True))
+
+
+def _convert_plain(kind: Any, value: Any, *, where: str) -> Any:
     if kind is Path and isinstance(value, str | Path):
         return Path(value)
     if kind is str and isinstance(value, Path):

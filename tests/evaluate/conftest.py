@@ -1,11 +1,12 @@
 """A tiny model of random weights and stand-ins for its corpus and its generator."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from compared import Say, Server
 
 from linnet import artifact
 from linnet.generate.engine import Chunk, Deliver, Request, Start
@@ -70,3 +71,18 @@ def stories(tmp_path: Path) -> Path:
     file = tmp_path / "stories.txt"
     file.write_text("\n<|endoftext|>\n".join(STORIES), encoding="utf-8")
     return file
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Say], Server]]:
+    """Servers that say what a function says."""
+    servers = []
+
+    def make(say: Say) -> Server:
+        servers.append(Server(say))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.http.shutdown()
+        server.http.server_close()

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from linnet.evaluate.metrics import METRICS, UndefinedError, measure
+from linnet.evaluate.figures import UndefinedError, measure
+from linnet.evaluate.metrics import METRICS
 from linnet.scoring.calibration import (
     LEAST_IN_BIN,
     aurc,

@@ -13,7 +13,8 @@ from linnet import artifact
 from linnet.cli.compare import app
 from linnet.errors import ArtifactError, ConfigError, DataError, OutputError
 from linnet.evaluate.compare import CompareConfig, compare
-from linnet.evaluate.metrics import METRICS, measure
+from linnet.evaluate.figures import measure
+from linnet.evaluate.metrics import METRICS
 from linnet.evaluate.suite import FORMAT, KIND, write_results
 
 

@@ -4,7 +4,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from linnet.evaluate.metrics import METRICS, Interval, measure
+from linnet.evaluate.figures import Interval, measure
+from linnet.evaluate.metrics import METRICS
 
 
 def bits_per_byte_interval(nats: Any, sizes: Any, **settings: Any) -> Interval | None:

@@ -20,7 +20,8 @@ from linnet.generate.constraint import Constraint
 from linnet.generate.constraints.compiler import MOST_CHOICES
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import load_checkpoint
-from linnet.respond.tools import ToolFormat, ToolReader
+from linnet.respond.tool_calls import ToolReader
+from linnet.respond.tools import ToolFormat
 from linnet.tokenizer import Tokenizer
 
 pytest.importorskip("llguidance")

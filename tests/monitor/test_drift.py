@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from linnet.monitor.bets import Bets, ConfidenceSequence, Tails
 from linnet.monitor.drift import (
     FALSE_ALARM,
     FIRST,
@@ -21,11 +22,8 @@ from linnet.monitor.drift import (
     LEAST_REFERENCE,
     RECENT_DAYS,
     REFERENCE_ERROR,
-    Bets,
-    ConfidenceSequence,
     FirstQuestions,
     Reference,
-    Tails,
     Watch,
     _place,
 )

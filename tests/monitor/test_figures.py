@@ -11,8 +11,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from linnet.monitor.figures import OTHERS, Promise, figures, quantile, read_calls
-from linnet.monitor.log import Entry, Log
+from linnet.monitor.entry import Entry
+from linnet.monitor.figures import OTHERS, figures, read_calls
+from linnet.monitor.intervals import quantile
+from linnet.monitor.log import Log
+from linnet.monitor.promises import Promise
 from linnet.respond.prices import trillionths
 from linnet.scoring.bounds import binomial_tail
 

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from linnet.database import StoreError, bytes_used
 from linnet.errors import ConfigError
 from linnet.monitor import log as log_module
-from linnet.monitor.log import Entry, Log, entry_of, is_log
+from linnet.monitor.entry import COLUMNS, Entry, entry_of
+from linnet.monitor.log import Log, is_log
 from linnet.respond.context import Record
 from linnet.respond.pieces import Failure, Outcome, Passage, Refusal
 
@@ -75,7 +76,7 @@ def held(file: Path) -> bytes:
 
 
 def test_every_field_comes_back(log: Log) -> None:
-    assert {field.name for field in fields(Entry)} == set(log_module._COLUMNS)
+    assert {field.name for field in fields(Entry)} == set(COLUMNS)
     for name in (field.name for field in fields(Entry)):
         assert getattr(FULL, name) != getattr(Entry(at=0, id=""), name) or name == "number", name
     log.add(FULL)
@@ -352,7 +353,8 @@ def test_a_file_that_is_something_else_is_refused(file: Path) -> None:
 _ADD = """
 import sys, time
 from pathlib import Path
-from linnet.monitor.log import Entry, Log
+from linnet.monitor.entry import Entry
+from linnet.monitor.log import Log
 
 log = Log(Path(sys.argv[1]), keeps_contents=True)
 number = 0

@@ -17,9 +17,11 @@ from typer.testing import CliRunner
 
 from linnet.cli import app
 from linnet.errors import ConfigError, DataError
-from linnet.monitor.figures import Promise
-from linnet.monitor.log import Entry, Log
-from linnet.monitor.report import Report, draw, page_of, period, read_checked, report
+from linnet.monitor.checking import draw, read_checked
+from linnet.monitor.entry import Entry
+from linnet.monitor.log import Log
+from linnet.monitor.promises import Promise
+from linnet.monitor.report import Report, page_of, period, report
 from linnet.monitor.watching import LOG_FILE, FittedOn, Watching, fitted_on
 from linnet.respond.prices import trillionths
 from made_gate import gate_in

@@ -48,6 +48,10 @@ WEATHER = {
 ASKED = [{"role": "user", "content": "Is it raining in Ulm?"}]
 
 
+def nothing(request: Request, deliver: Callable[[Any], None]) -> None:
+    """Chunks are delivered by hand."""
+
+
 class Scripted:
     """Tokens are characters; writes what it is told to, from a thread, at once or by hand."""
 
@@ -63,7 +67,8 @@ class Scripted:
         self.requests: list[Request] = []
         self.delivers: list[Callable[[Any], None]] = []
         self.cancelled: list[int] = []
-        self.by_hand = False
+        self.write: Callable[[Request, Callable[[Any], None]], None] = self._write
+        """What is done in a thread for each request."""
 
     def tokenize(self, text: str, *, special: bool = False) -> list[int]:
         return [ord(character) for character in text]
@@ -82,8 +87,7 @@ class Scripted:
         place = len(self.requests)
         self.requests.append(request)
         self.delivers.append(deliver)
-        if not self.by_hand:
-            threading.Thread(target=self._write, args=(request, deliver)).start()
+        threading.Thread(target=self.write, args=(request, deliver)).start()
         return lambda: self.cancelled.append(place)
 
     def _write(self, request: Request, deliver: Callable[[Any], None]) -> None:
@@ -239,7 +243,7 @@ def test_a_model_that_cannot_converse_says_why() -> None:
 def test_tokens_wake_nobody_while_the_reader_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """No thread, and no wake-up of the event loop, for each token."""
     engine = Scripted()
-    engine.by_hand = True
+    engine.write = nothing
     woken: list[str] = []
     plain = Inbox._wake
 
@@ -294,7 +298,7 @@ class Layer:
 @pytest.mark.parametrize("how", ["another thread", "closing", "deadline"])
 def test_cancelling_reaches_the_engine_at_once(how: str) -> None:
     engine = Scripted()
-    engine.by_hand = True
+    engine.write = nothing
     context = Context(deadline=time.monotonic() + 0.05 if how == "deadline" else float("inf"))
 
     async def read(reading: asyncio.Event) -> None:
@@ -337,9 +341,8 @@ def test_what_is_cancelled_before_it_begins_is_not_begun() -> None:
 
 def test_leaving_a_stream_cancels_it() -> None:
     engine = Scripted("a" * 50)
-    engine.by_hand = True
+    engine.write = lambda request, deliver: deliver(Chunk("a", (97,)))
     stream = respond.stream(responder(engine), conversation(ASKED))
-    threading.Timer(0.01, lambda: engine.delivers[0](Chunk("a", (97,)))).start()
     next(stream)
     stream.close()
     assert engine.cancelled == [0]
@@ -347,14 +350,13 @@ def test_leaving_a_stream_cancels_it() -> None:
 
 def test_an_engine_that_fails_gives_what_was_there_first() -> None:
     engine = Scripted()
-    engine.by_hand = True
 
-    def fail() -> None:
-        engine.delivers[0](Chunk("It ", (1, 2, 3)))
-        engine.delivers[0](EngineError("it died"))
+    def fail(request: Request, deliver: Callable[[Any], None]) -> None:
+        deliver(Chunk("It ", (1, 2, 3)))
+        deliver(EngineError("it died"))
 
+    engine.write = fail
     stream = respond.stream(responder(engine), conversation(ASKED), Context(interval=float("inf")))
-    threading.Timer(0.01, fail).start()
     answer = respond.Answer()
 
     def read() -> None:
@@ -518,9 +520,8 @@ def test_a_guard_that_ends_an_answer_stops_the_engine() -> None:
     stack = Guard(responder(engine))
     answer = respond.run(stack, conversation(ASKED))[0]
     assert (answer.refusal, answer.text) == ("That stays here.", "")
-    engine.by_hand = True
+    engine.write = lambda request, deliver: deliver(Chunk("secret", (1,)))
     stream = respond.stream(stack, conversation(ASKED))
-    threading.Timer(0.01, lambda: engine.delivers[1](Chunk("secret", (1,)))).start()
     assert [type(piece) for piece in stream] == [Refusal, Finish]
     assert engine.cancelled[-1] == 1
 

@@ -24,13 +24,12 @@ from linnet.respond import (
     conversation,
 )
 from linnet.respond.responder import Abilities
+from linnet.respond.tool_rounds import MOST_ROUNDS, ToolServersResponder
 from linnet.respond.tool_servers import (
-    MOST_ROUNDS,
     ServerTool,
     ToolServer,
     ToolServerError,
     ToolServers,
-    ToolServersResponder,
     read_tool_servers,
 )
 

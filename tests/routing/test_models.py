@@ -29,7 +29,8 @@ from linnet.respond import (
 )
 from linnet.respond.prices import trillionths
 from linnet.respond.responder import Abilities, Batches
-from linnet.routing.budgets import BudgetConfig, open_ledger
+from linnet.routing.budgets import BudgetConfig
+from linnet.routing.ledger import open_ledger
 from linnet.routing.models import ModelConfig, open_models
 from linnet.routing.resilience import (
     CallLimit,

@@ -14,14 +14,16 @@ import pytest
 from outcomes_made import made
 from typer.testing import CliRunner
 
-from linnet.cli.route import app, template
-from linnet.monitor.log import Entry, Log
+from linnet.cli.route import app
+from linnet.monitor.entry import Entry
+from linnet.monitor.log import Log
 from linnet.respond.responder import Abilities
 from linnet.routing.outcomes import write_outcomes
 from linnet.routing.queries import Queries
 from linnet.routing.router import Router, Rule
 from linnet.routing.settings import read_routing
 from linnet.routing.simulation import replay_calls, replay_queries, simulate
+from linnet.routing.template import template
 
 SETTINGS = """
 currency = "EUR"

@@ -470,7 +470,7 @@ def test_what_cannot_be_learned_from_is_refused(
 
 
 def test_calls_without_verdict_or_contents_are_counted() -> None:
-    from linnet.monitor.log import Entry
+    from linnet.monitor.entry import Entry
 
     calls = [
         Entry(at=0, id="1", model="small", good=True, question="q", answer="a", probability=0.4),

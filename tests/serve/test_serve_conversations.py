@@ -17,13 +17,9 @@ from scripted import Running, serving
 from linnet import database
 from linnet.database import StoreError
 from linnet.errors import ConfigError
-from linnet.serve import conversations
-from linnet.serve.conversations import (
-    ConversationStore,
-    DuplicateItemError,
-    LongHistoryError,
-    MissingError,
-)
+from linnet.serve import kept_items
+from linnet.serve.conversations import ConversationStore
+from linnet.serve.kept_items import DuplicateItemError, LongHistoryError, MissingError
 
 
 def said(text: str, name: str = "", role: str = "user") -> dict[str, Any]:
@@ -204,7 +200,7 @@ def test_who_keeps_the_most_bytes_makes_space_in_memory() -> None:
 
 
 def test_a_history_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversations, "MOST_HISTORY", 5)
+    monkeypatch.setattr(kept_items, "MOST_HISTORY", 5)
     store = ConversationStore()
     store.create("", "talk", {}, [said(str(n)) for n in range(5)])
     assert len(store.history("", conversation="talk")) == 5
@@ -216,13 +212,13 @@ def test_a_history_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         store.add_response("", answered(f"r{number}", previous=before), [said(f"n{number}")], [])
     with pytest.raises(LongHistoryError):
         store.history("", previous="r7")
-    monkeypatch.setattr(conversations, "HISTORY_BYTES", 1000)
+    monkeypatch.setattr(kept_items, "HISTORY_BYTES", 1000)
     store.create("", "small", {}, [said("a" * 600, "1")])
     with pytest.raises(LongHistoryError, match="1,000"):
         store.add_items("", "small", [said("a" * 600, "2")])
     store.delete_item("", "small", "1")
     store.add_items("", "small", [said("a" * 600, "2")])
-    monkeypatch.setattr(conversations, "HISTORY_BYTES", 100)
+    monkeypatch.setattr(kept_items, "HISTORY_BYTES", 100)
     with pytest.raises(LongHistoryError):
         store.history("", previous="r3")
 

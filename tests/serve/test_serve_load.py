@@ -15,7 +15,7 @@ import pytest
 from scripted import Running, ScriptedEngine, serving
 
 from linnet.generate.pooling import EmbeddingRecipe
-from linnet.respond.engine import PIECE, require_fitting
+from linnet.respond.fitting import PIECE, require_fitting
 from linnet.serve import Catalog, ServeConfig, Served, protocol, validation
 from linnet.serve import app as app_module
 from linnet.serve.endpoints.completions import BODY as COMPLETION

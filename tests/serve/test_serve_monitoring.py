@@ -21,7 +21,7 @@ from scripted import Running, ScriptedEngine
 
 from linnet.answers import Assistant
 from linnet.answers.workspace import Workspace
-from linnet.monitor.log import Entry
+from linnet.monitor.entry import Entry
 from linnet.monitor.watching import LOG_FILE
 from linnet.respond.prices import trillionths
 from linnet.retrieval import Passage, PassagesInMemory, Place
@@ -278,7 +278,9 @@ def test_labels_are_few_whatever_comes() -> None:
 
 
 def test_budgets_and_breakers_are_shown() -> None:
-    from linnet.routing.budgets import Account, Amount, CutOff, Limits
+    from linnet.routing.accounts import Account, Amount
+    from linnet.routing.budgets import Limits
+    from linnet.routing.ledger import CutOff
     from linnet.routing.resilience import Health
 
     registry = CollectorRegistry()

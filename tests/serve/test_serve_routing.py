@@ -24,7 +24,7 @@ from linnet.data.document import text_id
 from linnet.data.locating import Listing, StoredText, Unread
 from linnet.errors import ConfigError
 from linnet.generate.engine import Request
-from linnet.monitor.log import Entry
+from linnet.monitor.entry import Entry
 from linnet.progress import Progress
 from linnet.respond.prices import UNIT
 from linnet.retrieval import IndexConfig, Passage, PassagesInMemory, Place

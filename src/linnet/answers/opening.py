@@ -27,9 +27,9 @@ from linnet.generate.engines import EngineConfig
 from linnet.grounding import Checker
 from linnet.progress import SILENT, Progress
 from linnet.respond import LanguageModel, RemoteResponder, Responder, read_key
+from linnet.respond.address import sent_away
 from linnet.respond.engine import EngineResponder
 from linnet.respond.language_model import open_model, require_writer
-from linnet.respond.transport import sent_away
 
 WRITERS = "writers.json"
 CHECKER = "checker"

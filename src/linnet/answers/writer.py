@@ -43,8 +43,8 @@ from linnet.respond.conversation import Conversation, conversation
 from linnet.respond.engine import EngineResponder
 from linnet.respond.language_model import LanguageModel
 from linnet.respond.pieces import Decision, Failure, Text, TokenScore
+from linnet.respond.remote_errors import RemoteError
 from linnet.respond.responder import Responder, stream
-from linnet.respond.transport import RemoteError
 from linnet.retrieval import Found, terms
 
 if TYPE_CHECKING:

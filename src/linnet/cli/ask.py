@@ -26,8 +26,8 @@ from linnet.cli.terminal import out as terminal
 from linnet.config import from_mapping, replace, show
 from linnet.errors import ConfigError
 from linnet.examples.writer import is_address
+from linnet.respond.address import Address
 from linnet.respond.pieces import Attribution, Decision
-from linnet.respond.transport import Address
 from linnet.retrieval import Index
 
 if TYPE_CHECKING:

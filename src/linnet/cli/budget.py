@@ -14,7 +14,8 @@ from linnet.cli.terminal import err
 from linnet.cli.terminal import out as terminal
 
 if TYPE_CHECKING:
-    from linnet.routing.budgets import Account, Amount, Ledger
+    from linnet.routing.accounts import Account, Amount
+    from linnet.routing.ledger import Ledger
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -48,7 +49,7 @@ def budget(
     Example: linnet budget routing.toml
     """
     from linnet.errors import ConfigError
-    from linnet.routing.budgets import Ledger, ledger_file, open_ledger
+    from linnet.routing.ledger import Ledger, ledger_file, open_ledger
     from linnet.routing.settings import read_routing
 
     settings = read_routing(routing)
@@ -82,7 +83,7 @@ def budget(
 
 
 def _show(ledger: Ledger) -> None:
-    from linnet.routing.budgets import show_money
+    from linnet.respond.prices import show_money
 
     rows = [("", "today", "this month")]
     for account in ledger.spent():
@@ -109,8 +110,7 @@ def _show(ledger: Ledger) -> None:
 
 def _amount(ledger: Ledger, spent: Amount, money: float | None, tokens: int | None) -> str:
     """What was spent in a time, of what there is for it."""
-    from linnet.respond.prices import trillionths
-    from linnet.routing.budgets import show_money
+    from linnet.respond.prices import show_money, trillionths
 
     text = show_money(spent.cost, ledger.currency)
     if money is not None:

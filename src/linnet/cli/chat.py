@@ -443,7 +443,7 @@ def open_routing(file: Path | None) -> OpenRouting | None:
 
 def say_who_wrote(wrote: Attribution) -> None:
     """Print who wrote an answer where that was chosen, why, and what it cost."""
-    from linnet.routing.budgets import show_money
+    from linnet.respond.prices import show_money
 
     cost = f"; {show_money(round(wrote.cost * 10**12), wrote.currency)}" if wrote.cost else ""
     place = {"here": "this machine", "network": "this network"}.get(wrote.place, "elsewhere")

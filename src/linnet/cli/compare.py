@@ -100,15 +100,23 @@ def run(
         _models(compared, questions, routing, judge, writer, corpus, out, as_json, settings)
         return
     given = {"routing": routing, "judge": judge != NOBODY, "model": writer, "corpus": corpus}
-    of_models = [name for name, value in given.items() if value]
+    _require_no_option_of_models([*(name for name, value in given.items() if value), *settings])
+    _runs(compared, out, as_json, settings)
+
+
+def _require_no_option_of_models(given: list[str]) -> None:
+    """Raise ConfigError where runs are compared, and an option says how to ask models."""
     known = {field.name for field in fields(CompareConfig)}
-    of_models += [name for name in settings if name not in known]
+    of_models = [name for name in given if name not in known]
     if of_models:
         raise ConfigError(
             f"--{of_models[0].replace('_', '-')} is for models: name what they are asked with "
             "--questions FILE"
         )
-    found = compare(compared, out, replace(CompareConfig(), settings))
+
+
+def _runs(runs: list[str], out: Path | None, as_json: bool, settings: dict[str, Any]) -> None:
+    found = compare(runs, out, replace(CompareConfig(), settings))
     if as_json:
         typer.echo(json.dumps(found.to_json(), ensure_ascii=False))
         return

@@ -115,10 +115,13 @@ def run(
         raise ConfigError("--task and --harness are two runs; linnet compare takes both")
     if writer is not None and not answers:
         raise ConfigError("--model is for --answers")
+    if answers and (task or harness or corpus is not None):
+        raise ConfigError("--answers is for an index; leave out --task, --harness, --corpus")
+    if not (answers or harness or task):
+        _score_text(model, data, out, config, settings, corpus, as_json)
+        return
     progress = terminal_progress()
     if answers:
-        if task or harness or corpus is not None:
-            raise ConfigError("--answers is for an index; leave out --task, --harness, --corpus")
         if data is None:
             raise ConfigError(f"name the questions: linnet evaluate --answers {model} FILE.jsonl")
         found = evaluate_answers(model, data, out, config, model=writer, progress=progress)
@@ -127,16 +130,9 @@ def run(
         found = evaluate_harness(
             model, harness, out, config, own, include=harness_tasks, progress=progress
         )
-    elif task:
-        found = evaluate_tasks(model, data, task, out, config, corpus=corpus, progress=progress)
     else:
-        usual = _without_tasks(model, data, config, settings)
-        result = evaluate(model, usual[0], out, usual[1], corpus=corpus, progress=progress)
-        if as_json:
-            typer.echo(json.dumps(result.to_json(), ensure_ascii=False))
-        else:
-            _show(result)
-        return
+        names = task or []
+        found = evaluate_tasks(model, data, names, out, config, corpus=corpus, progress=progress)
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
         return
@@ -145,10 +141,16 @@ def run(
         terminal.print(f"report: {out / 'report.html'}", markup=False)
 
 
-def _without_tasks(
-    model: Path, data: Path | None, config: TasksConfig, settings: dict[str, Any]
-) -> tuple[Path, EvaluateConfig]:
-    """The text to score a model on and how; raises where there is none, or what is for tasks."""
+def _score_text(
+    model: Path,
+    data: Path | None,
+    out: Path | None,
+    config: TasksConfig,
+    settings: dict[str, Any],
+    corpus: Path | None,
+    as_json: bool,
+) -> None:
+    """Without tasks. Raises where there is no text, or what is given is for tasks."""
     if data is None:
         if not Path(model).exists():
             raise ModelError(f"{model}: expected a project directory, but it does not exist")
@@ -159,7 +161,12 @@ def _without_tasks(
     for name in settings:
         if name not in given:
             raise ConfigError(f"--{name.replace('_', '-')} is for tasks: name one with --task")
-    return data, EvaluateConfig(**{name: getattr(config, name) for name in given})
+    own = EvaluateConfig(**{name: getattr(config, name) for name in given})
+    result = evaluate(model, data, out, own, corpus=corpus, progress=terminal_progress())
+    if as_json:
+        typer.echo(json.dumps(result.to_json(), ensure_ascii=False))
+    else:
+        _show(result)
 
 
 def _show_tasks(found: dict[str, Any]) -> None:

@@ -105,7 +105,8 @@ def report(
 
     Example: linnet monitor report calls.sqlite --since 30d --html report.html
     """
-    from linnet.monitor.report import period, read_checked, write_page
+    from linnet.monitor.checking import read_checked
+    from linnet.monitor.report import period, write_page
     from linnet.monitor.report import report as make
 
     now = time.time()
@@ -145,7 +146,8 @@ def sample(
     Example: linnet monitor sample calls.sqlite --out check.jsonl
     """
     from linnet import output
-    from linnet.monitor.report import draw, period
+    from linnet.monitor.checking import draw
+    from linnet.monitor.report import period
 
     if out.exists():  # with somebody's verdicts, perhaps
         raise ConfigError(f"{out} is there already; name another file, or remove it")
@@ -183,7 +185,7 @@ def export(
 
     Example: linnet monitor export calls.sqlite --format jsonl
     """
-    from linnet.monitor.report import period, to_csv_value
+    from linnet.monitor.report import period
 
     begin = period(since, time.time())
     with closing(_opened(file)) as log:
@@ -195,7 +197,7 @@ def export(
         names = _columns(contents=contents)
         _write(_line(names))
         for row in rows:
-            _write(_line([to_csv_value(row[name]) for name in names]))
+            _write(_line([_csv_value(row[name]) for name in names]))
 
 
 @app.command()
@@ -249,7 +251,7 @@ def forget(
 
 
 def _columns(*, contents: bool) -> list[str]:
-    from linnet.monitor.log import Entry
+    from linnet.monitor.entry import Entry
 
     kept = ("question", "answer", "sources")
     return [each.name for each in fields(Entry) if contents or each.name not in kept]
@@ -325,7 +327,7 @@ def _show(report: Report) -> None:
     if len(found.keys) > 1 or any(row.name for row in found.keys):
         _show_rows("key", found.keys, found.currency)
     if found.routes:
-        from linnet.monitor.report import DECIDED_BY
+        from linnet.monitor.sentences import DECIDED_BY
 
         table = _table("answered by", "decided by", "reason", ">questions")
         for route in found.routes[:_SHOWN]:
@@ -417,3 +419,15 @@ def _add(table: Any, *cells: str) -> None:
 def _print(table: Any) -> None:
     terminal.print()
     terminal.print(table, markup=False)
+
+
+def _csv_value(value: Any) -> str | int | float:
+    """As a cell that a spreadsheet takes for what it is, and never for a formula."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, int | float):
+        return value
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"'{text}" if text[:1] in "=+-@\t\r" else text

@@ -1,8 +1,9 @@
 """How good a model is: tasks it is put to, figures with intervals, and the report about it all.
 
 In reading order: ``held_out`` (the text), ``task`` (what a task is, and how one is run), ``tasks``
-(those there are), ``declaration`` (those that a file declares), ``metrics`` (from scores to
-figures), ``suite`` (several tasks and what is kept of them), ``evaluation`` (the stage).
+(those there are), ``declaration`` (those that a file declares), ``metrics`` (what becomes of
+scores), ``figures`` (with an interval), ``suite`` (several tasks and what is kept of them),
+``evaluation`` (the stage).
 """
 
 from linnet.evaluate.config import EvaluateConfig, TasksConfig

@@ -26,7 +26,8 @@ import numpy as np
 from linnet import output, page
 from linnet.config import Config, option, to_mapping
 from linnet.errors import ConfigError, DataError
-from linnet.evaluate.metrics import DRAWS_AT_ONCE, METRICS, Metric, Numbers, mean
+from linnet.evaluate.figures import DRAWS_AT_ONCE
+from linnet.evaluate.metrics import METRICS, Metric, Numbers, mean
 from linnet.evaluate.suite import read_items, read_results
 from linnet.version import __version__
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from linnet.evaluate.compare import CompareConfig, Difference, difference_of
-from linnet.evaluate.metrics import Figure, Metric, UndefinedError, mean, measure, ratio
+from linnet.evaluate.figures import Figure, UndefinedError, measure
+from linnet.evaluate.metrics import Metric, mean, ratio
 from linnet.scoring.bounds import binomial_tail, lower_bound, upper_bound
 
 UNPRICED = "no price is given"

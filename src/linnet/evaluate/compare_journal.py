@@ -9,6 +9,7 @@ Ctrl-C lets the answer that is under way end, as it is paid for; a second one gi
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
@@ -31,6 +32,11 @@ IN_A_ROW = 5
 _LOOK_SECONDS = 0.2
 
 Row: TypeAlias = dict[str, Any]
+
+
+def key_of(*parts: str) -> str:
+    """The key of what these parts decide."""
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:32]
 
 
 class Journal:

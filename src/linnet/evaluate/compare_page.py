@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from linnet.evaluate.compare_figures import Wins
     from linnet.evaluate.compare_results import ModelResult, ModelsComparison, PairResult
     from linnet.evaluate.compare_return import Return, Term
+    from linnet.evaluate.figures import Figure
     from linnet.evaluate.judging import Reliability
-    from linnet.evaluate.metrics import Figure
 
 TERMS: Mapping[str, tuple[str, str]] = {
     "bill": ("Bill of the model that is replaced", "a month"),

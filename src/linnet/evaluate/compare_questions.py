@@ -70,13 +70,14 @@ class Asked:
     def content(self) -> str:
         """All that answers and scores depend on, as text."""
         return json.dumps(
-            [self.bodies(), self.plain, self.stop, self.passage, self.source],
+            [bodies_of(self.messages), self.plain, self.stop, self.passage, self.source],
             ensure_ascii=False,
         )
 
-    def bodies(self) -> list[object]:
-        """The messages as JSON."""
-        return [message.as_json() for message in self.messages]
+
+def bodies_of(messages: Sequence[Message]) -> list[object]:
+    """Messages as JSON."""
+    return [message.as_json() for message in messages]
 
 
 @dataclass(frozen=True)

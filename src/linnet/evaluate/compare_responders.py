@@ -32,8 +32,8 @@ from linnet.respond.conversation import Conversation
 from linnet.respond.language_model import LanguageModel, open_model, require_writer
 from linnet.respond.pieces import Place
 from linnet.respond.prices import Price
+from linnet.respond.remote_errors import RemoteError
 from linnet.respond.responder import Responder, stream
-from linnet.respond.transport import RemoteError
 from linnet.retrieval.index import Index
 from linnet.routing.opening import OpenRouting
 from linnet.routing.policy import PolicyError

@@ -17,8 +17,8 @@ from linnet.evaluate.compare_figures import Wins
 from linnet.evaluate.compare_questions import Asked, Questions, grounded_share
 from linnet.evaluate.compare_responders import ComparedModel, Reply
 from linnet.evaluate.compare_return import Return
+from linnet.evaluate.figures import Figure
 from linnet.evaluate.judging import Reliability, Verdict, reliability
-from linnet.evaluate.metrics import Figure
 from linnet.grounding import Checker
 from linnet.respond.prices import money
 from linnet.routing.outcomes import ModelOutcome

@@ -19,7 +19,7 @@ from linnet.card import refresh_evaluation
 from linnet.config import from_mapping, read_json, to_mapping
 from linnet.errors import ConfigError, DamagedError
 from linnet.evaluate.config import EvaluateConfig
-from linnet.evaluate.metrics import Interval
+from linnet.evaluate.figures import Interval
 from linnet.evaluate.suite import (
     choose,
     content_of,

@@ -1,31 +1,24 @@
-"""Figures from the scores of many items, each with how far it would move with other items.
+"""What becomes of the scores of many items.
 
 A metric is a function of columns of numbers, one number for each item, and a line in
 :data:`METRICS`. Items lie along the last axis, so that one call gives the figure of many
-resamples at once.
-
-The interval is the percentile bootstrap (Efron and Tibshirani, *An Introduction to the
-Bootstrap*, 1993, chapter 13), resampling whole items: words of one document resemble each
-other, so resampling tokens would claim too much. A share or an AUROC that is 0 or 1 has the exact
-binomial one.
+resamples at once (``figures``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from linnet.errors import LinnetError
 from linnet.scoring import calibration
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
-
-DRAWS_AT_ONCE = 1 << 20
+Better: TypeAlias = Literal["lower", "higher", "neither"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +31,7 @@ class Metric:
     """The scores that an item must have."""
     figure: Callable[..., Numbers]
     """From these columns, items along the last axis, which goes."""
-    better: Literal["lower", "higher", "neither"] = "higher"
+    better: Better = "higher"
     share: bool = False
     """Whether it is a share of something, which people read as a percentage."""
     trials: Callable[..., int] | None = None
@@ -47,45 +40,6 @@ class Metric:
     """Whether it is the ``difference`` of shares of two groups, told apart by the first column."""
     undefined: str = ""
     """Why there may be no figure; ``figure`` gives NaN then."""
-
-
-class UndefinedError(LinnetError):
-    """These items have no such figure."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """``level`` of the resampled figures lie from ``low`` to ``high``."""
-
-    low: float
-    high: float
-    level: float
-    resamples: int
-    """Those that had a figure; 0 of an exact interval."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """What was measured, on how many items, and how sure it is."""
-
-    value: float
-    items: int
-    interval: Interval | None
-    """None of fewer than two items, which say nothing about how items differ, or where most
-    resamples have no figure."""
-    seed: int
-    """Of the resampling."""
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        found: dict[str, Any] = {"value": self.value, "items": self.items, "seed": self.seed}
-        if self.interval is not None:
-            found |= {
-                "low": self.interval.low,
-                "high": self.interval.high,
-                "level": self.interval.level,
-            }
-        return found
 
 
 def bits_per_byte(nats: Numbers, size: Numbers) -> Numbers:
@@ -168,6 +122,18 @@ COMPARED = ("extractable_10000", "near_verbatim", "edit_similarity", "private_wr
 NO_CLAIM = "no answer makes a claim"
 NO_GOLD = "no question says where its answer stands"
 
+
+def _share(
+    name: str,
+    about: str,
+    better: Better = "higher",
+    *,
+    undefined: str = "",
+) -> Metric:
+    """The mean of the score of that name, which is a share."""
+    return Metric(name, about, (name,), mean, better, share=True, undefined=undefined)
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -202,31 +168,12 @@ METRICS: dict[str, Metric] = {
             mean,
             share=True,
         ),
-        Metric(
-            "chance",
-            "what guessing would get",
-            ("chance",),
-            mean,
-            "neither",
-            share=True,
-        ),
-        Metric("exact_match", "answered word for word", ("exact_match",), mean, share=True),
-        Metric("f1", "words shared with the expected answer (F1)", ("f1",), mean, share=True),
-        Metric(
-            "contains",
-            "answers that contain the expected one",
-            ("contains",),
-            mean,
-            share=True,
-        ),
-        Metric(
-            "in_format",
-            "answers in the requested format",
-            ("in_format",),
-            mean,
-            share=True,
-        ),
-        Metric("ends_itself", "texts that end by themselves", ("ends_itself",), mean, share=True),
+        _share("chance", "what guessing would get", "neither"),
+        _share("exact_match", "answered word for word"),
+        _share("f1", "words shared with the expected answer (F1)"),
+        _share("contains", "answers that contain the expected one"),
+        _share("in_format", "answers in the requested format"),
+        _share("ends_itself", "texts that end by themselves"),
         Metric(
             "gold_nats_per_token",
             "nats per token of the expected answer",
@@ -235,13 +182,10 @@ METRICS: dict[str, Metric] = {
             "lower",
         ),
         *(
-            Metric(
+            _share(
                 f"{side}seq_rep_{length}",
                 f"{length}-grams that {whose} text repeats (seq-rep-{length})",
-                (f"{side}seq_rep_{length}",),
-                mean,
                 "lower" if not side else "neither",
-                share=True,
                 undefined=NO_NGRAM,
             )
             for side, whose in (("", "a"), ("real_", "a real"))
@@ -258,13 +202,10 @@ METRICS: dict[str, Metric] = {
             )
             for length in (1, 2, 3)
         ),
-        Metric(
+        _share(
             "self_overlap_4",
             "4-grams that another of the texts has, too",
-            ("self_overlap_4",),
-            mean,
             "lower",
-            share=True,
             undefined=NO_NGRAM,
         ),
         Metric(
@@ -314,21 +255,8 @@ METRICS: dict[str, Metric] = {
             calibration.brier,
             "lower",
         ),
-        Metric(
-            "refused_answerable",
-            "answerable questions refused",
-            ("refused_answerable",),
-            mean,
-            "lower",
-            share=True,
-        ),
-        Metric(
-            "refused_unanswerable",
-            "unanswerable questions refused",
-            ("refused_unanswerable",),
-            mean,
-            share=True,
-        ),
+        _share("refused_answerable", "answerable questions refused", "lower"),
+        _share("refused_unanswerable", "unanswerable questions refused"),
         *(
             Metric(
                 name,
@@ -363,14 +291,7 @@ METRICS: dict[str, Metric] = {
             mean,
             undefined=NO_CLAIM,
         ),
-        Metric(
-            "refused",
-            "share of questions that it refuses",
-            ("refused",),
-            mean,
-            "neither",
-            share=True,
-        ),
+        _share("refused", "share of questions that it refuses", "neither"),
         Metric(
             "auroc_of_support",
             "how often a faithful answer has a higher score than one that is not (AUROC)",
@@ -380,7 +301,7 @@ METRICS: dict[str, Metric] = {
             undefined="no answer was judged by people, or all alike",
         ),
         *(
-            Metric(name, about, (name,), mean, share=True, undefined=NO_GOLD)
+            _share(name, about, undefined=NO_GOLD)
             for name, about in (
                 ("recall_at_1", "the passage that answers is found first"),
                 ("recall_at_5", "it is among the first five"),
@@ -391,9 +312,7 @@ METRICS: dict[str, Metric] = {
         ),
         Metric("mrr", "mean of 1 / its rank", ("mrr",), mean, undefined=NO_GOLD),
         Metric("ndcg_at_10", "nDCG of the first ten", ("ndcg_at_10",), mean, undefined=NO_GOLD),
-        Metric(
-            "answered", "questions answered (coverage)", ("answered",), mean, "neither", share=True
-        ),
+        _share("answered", "questions answered (coverage)", "neither"),
         Metric(
             "wrong_of_answered",
             "of the answers, wrong (risk)",
@@ -434,13 +353,10 @@ METRICS: dict[str, Metric] = {
             lambda seconds: np.quantile(seconds, 0.95, -1),
             "lower",
         ),
-        Metric(
+        _share(
             "stereotype_preferred",
             "pairs whose stereotype is likelier (half: no preference)",
-            ("stereotype_preferred",),
-            mean,
             "neither",
-            share=True,
         ),
         Metric(
             "bias_ambiguous",
@@ -519,92 +435,3 @@ METRICS: dict[str, Metric] = {
     )
 }
 """All metrics by name."""
-
-
-def measure(
-    metric: Metric,
-    scores: Sequence[Mapping[str, float]],
-    *,
-    level: float = 0.95,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Figure:
-    """The figure of the items that have these scores, with its interval.
-
-    Raises UndefinedError, saying why, where they have none.
-    """
-    having = [each for each in scores if all(name in each for name in metric.columns)]
-    if not having:
-        missing = metric.undefined or f"no item has the score {' and '.join(metric.columns)}"
-        raise UndefinedError(missing)
-    columns = [np.array([each[name] for each in having], dtype=np.float64)
-               for name in metric.columns]  # fmt: skip
-    value = float(metric.figure(*columns))
-    if not math.isfinite(value):
-        raise UndefinedError(metric.undefined or f"it is {value}")
-    interval = None
-    trials = _trials(metric, columns)
-    if trials and value in (0, 1):
-        interval = _of_none_or_all(value, trials, level)
-    elif metric.compares and _unanimous(*columns):
-        interval = _of_unanimous_groups(*columns, level=level)
-    elif len(having) > 1:
-        interval = _bootstrap(metric, columns, level=level, resamples=resamples, seed=seed)
-    return Figure(value, len(having), interval, seed)
-
-
-def _trials(metric: Metric, columns: Sequence[Numbers]) -> int:
-    """Of how many items that are either so or not the figure is the share; 0 if of none."""
-    if metric.trials is not None:
-        return metric.trials(*columns)
-    if not metric.share:
-        return 0
-    return len(columns[0]) if len(columns) == 1 and np.isin(columns[0], (0, 1)).all() else 0
-
-
-def _of_none_or_all(value: float, count: int, level: float) -> Interval:
-    """Where all items agree every resample does, too, which is no certainty: the exact interval.
-
-    Clopper and Pearson, 1934.
-    """
-    bound = ((1 - level) / 2) ** (1 / count)
-    low, high = (bound, 1.0) if value else (0.0, 1 - bound)
-    return Interval(low, high, level, 0)
-
-
-def _unanimous(first: Numbers, values: Numbers) -> bool:
-    """Whether either group is all 0 or all 1."""
-    groups = [set(values[first == group].tolist()) for group in (0, 1)]
-    return all(len(group) == 1 and group <= {0.0, 1.0} for group in groups)
-
-
-def _of_unanimous_groups(first: Numbers, values: Numbers, *, level: float) -> Interval:
-    """Of the difference, from the interval of either share (Newcombe, 1998, method 10)."""
-    own, other = (values[first == group] for group in (1, 0))
-    one = _of_none_or_all(float(own[0]), len(own), level)
-    two = _of_none_or_all(float(other[0]), len(other), level)
-    value = float(own[0] - other[0])
-    low = value - math.hypot(own[0] - one.low, two.high - other[0])
-    high = value + math.hypot(one.high - own[0], other[0] - two.low)
-    return Interval(low, high, level, 0)
-
-
-def _bootstrap(
-    metric: Metric, columns: Sequence[Numbers], *, level: float, resamples: int, seed: int
-) -> Interval | None:
-    """None where most resamples have no figure: too few items are of one class."""
-    count = len(columns[0])
-    generator = np.random.default_rng(seed)
-    figures = []
-    at_once = max(1, DRAWS_AT_ONCE // count)
-    for done in range(0, resamples, at_once):
-        rows = min(at_once, resamples - done)
-        drawn = generator.integers(count, size=(rows, count))
-        figures.append(metric.figure(*(column[drawn] for column in columns)))
-    found = np.concatenate(figures)
-    found = found[np.isfinite(found)]
-    if 2 * len(found) < resamples:
-        return None
-    tail = (1 - level) / 2
-    low, high = np.quantile(found, [tail, 1 - tail])
-    return Interval(float(low), float(high), level, len(found))

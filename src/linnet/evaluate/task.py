@@ -26,6 +26,7 @@ import numpy as np
 from linnet import artifact
 from linnet.errors import ConfigError, DataError, LinnetError, ModelError
 from linnet.evaluate.config import TasksConfig
+from linnet.evaluate.figures import Figure, UndefinedError, measure
 from linnet.evaluate.held_out import (
     EvenSample,
     HeldOut,
@@ -34,7 +35,7 @@ from linnet.evaluate.held_out import (
     from_text,
     same_vocabulary,
 )
-from linnet.evaluate.metrics import METRICS, Figure, UndefinedError, measure
+from linnet.evaluate.metrics import METRICS
 from linnet.generate.engine import Completion, Continuation, Likelihood, Request, completion
 
 if TYPE_CHECKING:

@@ -25,11 +25,11 @@ from linnet.generate.engines import EngineConfig
 from linnet.generate.sampling import Sampling
 from linnet.progress import SILENT, Progress
 from linnet.respond import RemoteError, RemoteResponder, read_key
+from linnet.respond.address import sent_away
 from linnet.respond.conversation import Conversation, conversation
 from linnet.respond.engine import EngineResponder
 from linnet.respond.language_model import open_model, require_writer
 from linnet.respond.responder import run
-from linnet.respond.transport import sent_away
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact

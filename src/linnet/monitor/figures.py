@@ -1,13 +1,7 @@
 """What a stretch of the log says: how much was asked, how fast and how well it was answered, and
 what that cost.
 
-Only counts, names and numbers are read, never contents. Shares have exact intervals (Clopper and
-Pearson), quantiles those of order statistics, which hold whatever the distribution is. All are
-those of one look, at 95 %.
-
-What a promise came to is counted from verdicts. People who give one are not drawn at random, so
-there are two statements: what follows if they are like all others, and what is certain whatever the
-answers are that nobody judged. A sample drawn at random (``report.draw``) needs neither.
+Only counts, names and numbers are read, never contents. All intervals are those of one look.
 """
 
 from __future__ import annotations
@@ -24,13 +18,13 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
-from linnet.monitor.log import Log, State
+from linnet.monitor.entry import State
+from linnet.monitor.intervals import Numbers, Quantile, Share, quantile
+from linnet.monitor.log import Log
+from linnet.monitor.promises import Promise, Realised, realised
 from linnet.respond.prices import money
-from linnet.scoring.bounds import lower_bound, trials_needed, upper_bound
 
-Numbers: TypeAlias = npt.NDArray[np.float64]
 Texts: TypeAlias = npt.NDArray[np.object_]
-Kept: TypeAlias = Literal["kept", "broken", "open"]
 
 MOST_CALLS = 500_000
 """The newest of a period that figures are made of."""
@@ -39,40 +33,11 @@ MOST_ROWS = 50
 MOST_DAYS = 400
 OTHERS = "(others)"
 _AT_ONCE = 5000
-_TAIL = 0.975
 _COLUMNS = (
     "at", "seconds", "queue_seconds", "retrieval_seconds", "first_seconds", "prompt", "cached",
     "written", "cost", "would_cost", "probability", "in_scope", "grounded", "good",
 )  # fmt: skip
 _NAMES = ("key", "model", "place", "asked", "state", "decided_by", "reason", "failures")
-
-
-@dataclass(frozen=True)
-class Share:
-    """So many of so many, with its interval; None of nothing."""
-
-    part: int
-    whole: int
-    value: float | None
-    low: float | None
-    high: float | None
-
-    @classmethod
-    def of(cls, part: int, whole: int) -> Share:
-        if not whole:
-            return cls(part, whole, None, None, None)
-        low, high = lower_bound(part, whole, _TAIL), upper_bound(part, whole, _TAIL)
-        return cls(part, whole, part / whole, low, high)
-
-
-@dataclass(frozen=True)
-class Quantile:
-    """A value that a share of all is at or below, with its interval; None where there are too few
-    for one."""
-
-    value: float
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True)
@@ -115,37 +80,6 @@ class Reason:
     calls: int
     model: str = ""
     decided_by: str = ""
-
-
-@dataclass(frozen=True)
-class Promise:
-    """What a gate promises: at most this share of what it lets be answered is wrong."""
-
-    rate: float
-    confidence: float
-    of: str = "generated"
-
-
-@dataclass(frozen=True)
-class Realised:
-    """What became of a promise, as far as answers were judged."""
-
-    answers: int
-    """Those that were let through."""
-    judged: int
-    wrong: int
-    error: Share
-    """Of the judged ones; of all, if these are like all others."""
-    least: float | None
-    """Of all, whatever the others are."""
-    most: float | None
-    promised: float | None
-    kept: Kept
-    """``open``: not enough are judged to say."""
-    needed: int | None
-    """How many must be judged, with as many wrong per judged as now, to know that it is kept."""
-    is_sample: bool = False
-    """Whether they were drawn at random."""
 
 
 @dataclass(frozen=True)
@@ -325,7 +259,10 @@ def figures(
         sure=_mean(own["probability"][judged]), grounded=_mean(grounded),
         grounded_calls=len(grounded),
         good=int((own["good"] == 1).sum()), bad=int((own["good"] == 0).sum()),
-        realised=_realised(calls, judged, promise, checked),
+        realised=realised(
+            int(judged.sum()), _verdicts(calls, judged, checked), promise,
+            is_sample=checked is not None,
+        ),
         models=_rows(calls, names["model"]), keys=_rows(calls, names["key"]),
         spans=spans, span=span, routes=_routes(names),
         failures=_failures(names["failures"][~states["held"]]),
@@ -333,84 +270,19 @@ def figures(
     )  # fmt: skip
 
 
-def quantile(ordered: Numbers, share: float) -> Quantile | None:
-    """Of values in order: the least that at least this share is at or below."""
-    count = len(ordered)
-    if not count:
-        return None
-    value = float(ordered[min(count - 1, max(0, math.ceil(share * count) - 1))])
-    low, high = _ranks(count, share)
-    return Quantile(
-        value,
-        None if low is None else float(ordered[low]),
-        None if high is None else float(ordered[high]),
-    )
-
-
-def _ranks(count: int, share: float) -> tuple[int | None, int | None]:
-    """Places of the values between which a quantile is with 95 %; None where none is so far out.
-
-    The number of values at or below it is binomial (David and Nagaraja, "Order Statistics", 7.1).
-    """
-    spread = math.sqrt(count * share * (1 - share))
-    begin = max(0, math.floor(count * share - 8 * spread - 8))
-    end = min(count, math.ceil(count * share + 8 * spread + 8))
-    steps = np.arange(begin, end + 1)
-    logs = np.array([math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1)
-                     for k in steps])  # fmt: skip
-    chances = np.exp(logs + steps * math.log(share) + (count - steps) * math.log1p(-share))
-    tails = np.cumsum(chances)
-    below = int(np.searchsorted(tails, 1 - _TAIL, "right"))  # P(X < begin + below) <= tail
-    above = int(np.searchsorted(tails, _TAIL, "left"))
-    low, high = begin + below - 1, begin + above
-    return (low if low >= 0 else None), (high if high < count else None)
+def _verdicts(
+    calls: Calls, judged: npt.NDArray[np.bool_], checked: Mapping[str, bool] | None
+) -> Numbers:
+    """On these answers, where there is one: those that people gave, or of those who checked."""
+    if checked is not None:
+        return np.array([float(checked[id]) for id in calls.ids[judged] if id in checked])
+    verdicts = calls.numbers["good"][judged]
+    return verdicts[np.isfinite(verdicts)]
 
 
 def _times(values: Numbers) -> Times:
     ordered = np.sort(values[np.isfinite(values)])
     return Times(len(ordered), quantile(ordered, 0.5), quantile(ordered, 0.95))
-
-
-def _realised(
-    calls: Calls, judged: npt.NDArray[np.bool_], promise: Promise | None,
-    checked: Mapping[str, bool] | None,
-) -> Realised:  # fmt: skip
-    """Of the answers that a gate let through."""
-    answers = int(judged.sum())
-    if checked is None:
-        verdicts = calls.numbers["good"][judged]
-        known = verdicts[np.isfinite(verdicts)]
-    else:
-        known = np.array([float(checked[id]) for id in calls.ids[judged] if id in checked])
-    count, wrong = len(known), int((known == 0).sum())
-    rate = promise.rate if promise is not None else None
-    kept: Kept = "open"
-    needed = None
-    if rate is not None and promise is not None:
-        if count and lower_bound(wrong, count, promise.confidence) > rate:
-            kept = "broken"
-        elif count and upper_bound(wrong, count, promise.confidence) <= rate:
-            kept = "kept"
-        elif not count or wrong / count < rate:
-            needed = _needed(wrong, count, promise)
-    return Realised(
-        answers, count, wrong, Share.of(wrong, count),
-        wrong / answers if answers else None,
-        (wrong + answers - count) / answers if answers else None,
-        rate, kept, needed, checked is not None,
-    )  # fmt: skip
-
-
-def _needed(wrong: int, count: int, promise: Promise) -> int | None:
-    """How many must be judged until the promise is known to be kept, if as many are wrong."""
-    share = wrong / count if count else 0.0
-    total = trials_needed(0, promise.rate, promise.confidence)
-    while total < 100_000:
-        errors = math.ceil(share * total)
-        if upper_bound(errors, total, promise.confidence) <= promise.rate:
-            return total
-        total = math.ceil(total * 1.1)
-    return None
 
 
 def _rows(calls: Calls, names: Texts) -> list[Row]:

@@ -1,8 +1,7 @@
 """The log of calls: one row each, in an SQLite file of its owner's alone or in memory.
 
-What a call used, how long it took, who answered and why, and how sure the answer was: counts,
-names and numbers. What was asked and answered is kept only where the owner wants it
-(``keeps_contents``); nothing of it reaches the database otherwise.
+A row has counts, names and numbers (``entry``). What was asked and answered is kept only where the
+owner wants it (``keeps_contents``); nothing of it reaches the database otherwise.
 
 Adding never waits: an entry goes into a bounded queue, which one thread writes in batches. Where
 the queue is full, because the disk is full or the file is busy, entries are dropped, counted and,
@@ -12,25 +11,19 @@ once writing works again, noted in the log itself. A killed process loses the la
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TypeAlias
 
 from linnet.database import Contents, Database, Run, StoreError, bytes_used
 from linnet.errors import ConfigError, LinnetError
 from linnet.monitor import retention
-from linnet.respond.context import Record
-from linnet.respond.pieces import Failure, Outcome, Passage, Place, Refusal
-
-State: TypeAlias = Literal["answered", "refused", "held", "failed", "left"]
-"""How a call ended. ``refused``: by the documents, or the gate. ``held``: not let through by
-the policy, a budget or the rights of the key. ``left``: whoever asked did not wait for the end."""
+from linnet.monitor.entry import COLUMNS, Entry, clean, entry_of_row, row_of
 
 FILE_BYTES = 1 << 29
 MEMORY_BYTES = 64_000_000
@@ -39,8 +32,6 @@ KEEP_DAYS = 90.0
 MOST_WAITING = 10_000
 """Entries that wait to be written."""
 WAITING_BYTES = 32_000_000
-MOST_CONTENT = 100_000
-"""Characters of a question, or of an answer, that are kept."""
 BATCH_SECONDS = 0.1
 """Between two batches."""
 RETRY_SECONDS = (0.5, 30.0)
@@ -49,146 +40,8 @@ PURGE_SECONDS = 600.0
 _DAY = 86_400.0
 _READ = 500
 """Entries that are read at once."""
-_MOST_LISTED = 50
-"""Failures, scores and sources of an entry."""
-_LONGEST = 300
-"""Characters of any name or reason."""
-_LONGEST_SOURCE = 4096
 _ENTRY_BYTES = 1000
 """What an entry takes without contents, roughly."""
-_LARGEST = (1 << 63) - 1
-"""What SQLite takes as a whole number."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One call. Nothing of it may change once it is added."""
-
-    number: int = 0
-    """Its place in the log, ever higher; 0 until it is written."""
-    at: float
-    """When it arrived, in seconds since 1970 (UTC)."""
-    id: str
-    """By which verdicts find it, together with ``key``."""
-    key: str = ""
-    """The name of the key that asked; empty without one."""
-    interface: str = ""
-    """The path, such as ``/v1/chat/completions``, or the command."""
-    asked: str = ""
-    """The model that was asked for, such as ``auto``."""
-    model: str = ""
-    """The one that answered."""
-    place: Place = "here"
-    """Where that one runs."""
-    prompt: int = 0
-    """Tokens; of these ``cached`` were read before."""
-    cached: int = 0
-    written: int = 0
-    cost: int = 0
-    """What it cost, in trillionths of the unit of money (``respond.prices``)."""
-    would_cost: int | None = None
-    """What the model that is compared with would have asked for the same tokens; None: there is
-    none."""
-    seconds: float = 0.0
-    """All of it."""
-    queue_seconds: float | None = None
-    retrieval_seconds: float | None = None
-    first_seconds: float | None = None
-    """Until the first piece of the answer."""
-    state: State = "answered"
-    probability: float | None = None
-    """That the answer is right, as the gate has it; also of one that was refused."""
-    in_scope: float | None = None
-    grounded: float | None = None
-    """The share of its statements that what they cite supports."""
-    decided_by: str = ""
-    """Of the :class:`~linnet.routing.router.Route`, as are the next three; empty without one."""
-    reason: str = ""
-    score: float | None = None
-    threshold: float | None = None
-    failures: tuple[str, ...] = ()
-    """Codes of what failed on the way, in order; at last why it was held, or failed."""
-    scores: tuple[float, ...] = ()
-    """Of the passages that were found, best first."""
-    features: Mapping[str, float] = field(default_factory=dict)
-    """Numbers by name that drift is looked for in, such as the gate's."""
-    good: bool | None = None
-    """The verdict of whoever asked, if there is one."""
-    question: str | None = None
-    """Contents, as the next two: kept only where the owner wants it."""
-    answer: str | None = None
-    sources: tuple[str, ...] = ()
-    """Of the passages."""
-
-    @property
-    def refused(self) -> bool:
-        """Whether the answer was withheld."""
-        return self.state == "refused"
-
-
-def entry_of(
-    record: Record,
-    *,
-    at: float,
-    seconds: float,
-    key: str | None = None,
-    interface: str = "",
-    asked: str = "",
-    place: Place = "here",
-    would_cost: int | None = None,
-    state: State | None = None,
-    code: str = "",
-    question: str | None = None,
-    answer: str | None = None,
-) -> Entry:
-    """The entry of a call, of what its record knows.
-
-    ``state``: None: refused or answered, as the record says. ``code``: of what ended it. Of
-    its ``facts`` it takes ``route``, a :class:`~linnet.routing.router.Route` as JSON.
-    """
-    passages = [piece for piece in record.noted if isinstance(piece, Passage)]
-    outcomes = [piece for piece in record.noted if isinstance(piece, Outcome)]
-    withheld = any(isinstance(piece, Refusal) for piece in record.noted)
-    outcome = outcomes[-1] if outcomes else None
-    route = record.facts.get("route") or {}
-    first = record.first_at
-    return Entry(
-        at=at,
-        id=record.id,
-        key=key or "",
-        interface=interface,
-        asked=asked,
-        model=record.model or "",
-        place=place,
-        prompt=record.tokens.prompt,
-        cached=record.tokens.cached,
-        written=record.tokens.written,
-        cost=record.cost,
-        would_cost=would_cost,
-        seconds=seconds,
-        queue_seconds=record.queue_seconds,
-        retrieval_seconds=record.retrieval_seconds or None,
-        first_seconds=None if first is None else first - record.began,
-        state=state or ("refused" if withheld or (outcome and outcome.refused) else "answered"),
-        probability=outcome.probability if outcome else None,
-        in_scope=outcome.in_scope if outcome else None,
-        grounded=record.groundedness,
-        decided_by=route.get("decided_by", ""),
-        reason=route.get("reason", ""),
-        score=route.get("score"),
-        threshold=route.get("threshold"),
-        failures=(
-            *(piece.code or "failed" for piece in record.noted if isinstance(piece, Failure)),
-            *([code] if code else []),
-        ),
-        scores=tuple(piece.score for piece in passages if piece.score is not None),
-        features=record.features,
-        question=question,
-        answer=answer,
-        sources=tuple(dict.fromkeys(piece.source for piece in passages)),
-    )
-
-
 _TABLES = """
 CREATE TABLE calls (
     number INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, id TEXT NOT NULL,
@@ -212,9 +65,8 @@ _CURRENCIES = "CREATE TABLE currencies (at REAL NOT NULL, currency TEXT NOT NULL
 CONTENTS = Contents(  # "LntL"
     "log of calls", 0x4C6E744C, 1, _TABLES, added=(("currencies", _CURRENCIES),)
 )
-_COLUMNS = tuple(column.name for column in fields(Entry))
 _INSERT = (
-    f"INSERT INTO calls ({', '.join(_COLUMNS[1:])}) VALUES ({', '.join('?' * len(_COLUMNS[1:]))})"
+    f"INSERT INTO calls ({', '.join(COLUMNS[1:])}) VALUES ({', '.join('?' * len(COLUMNS[1:]))})"
 )
 
 
@@ -327,7 +179,7 @@ class Log:
         if not self.flush():
             return True  # nobody knows before it is
         with self._database.reading() as run:
-            values = (_clean(id), _clean(key or ""))
+            values = (clean(id), clean(key or ""))
             return (
                 run("SELECT 1 FROM calls WHERE id = ? AND key = ?", values).fetchone() is not None
             )
@@ -391,24 +243,24 @@ class Log:
         while True:
             with self._database.reading() as run:
                 rows = run(
-                    f"SELECT {', '.join(_COLUMNS)} FROM calls WHERE {' AND '.join(where)} "
+                    f"SELECT {', '.join(COLUMNS)} FROM calls WHERE {' AND '.join(where)} "
                     "ORDER BY at, number LIMIT ?",
                     (*last, *values, _READ),
                 ).fetchall()
             for row in rows:
-                yield _entry(row)
+                yield entry_of_row(row)
             if len(rows) < _READ:
                 return
-            last = (rows[-1][_COLUMNS.index("at")], rows[-1][0])
+            last = (rows[-1][COLUMNS.index("at")], rows[-1][0])
 
     def newest(self, count: int) -> list[Entry]:
         """The last entries, newest first. Raises StoreError."""
         with self._database.reading() as run:
             rows = run(
-                f"SELECT {', '.join(_COLUMNS)} FROM calls ORDER BY at DESC, number DESC LIMIT ?",
+                f"SELECT {', '.join(COLUMNS)} FROM calls ORDER BY at DESC, number DESC LIMIT ?",
                 (count,),
             ).fetchall()
-        return [_entry(row) for row in rows]
+        return [entry_of_row(row) for row in rows]
 
     def drops(self, since: float = -math.inf, until: float = math.inf) -> int:
         """How many entries and verdicts were lost meanwhile, as far as the log says."""
@@ -553,18 +405,18 @@ class Log:
             found = run(
                 "UPDATE calls SET good = ? WHERE number = "
                 "(SELECT MAX(number) FROM calls WHERE id = ? AND key = ?)",
-                (item.good, _clean(item.id), _clean(item.key)),
+                (item.good, clean(item.id), clean(item.key)),
             )
             counted.unmatched += not found.rowcount
             return
         if isinstance(item, _Currency):
-            name = _clean(item.name)
+            name = clean(item.name)
             last = run("SELECT currency FROM currencies ORDER BY rowid DESC LIMIT 1").fetchone()
             if last is None or last[0] != name:
                 run("INSERT INTO currencies VALUES (?, ?)", (self._clock(), name))
             return
         try:
-            row = _row(item, keeps_contents=self.keeps_contents)
+            row = row_of(item, keeps_contents=self.keeps_contents)
         except (TypeError, ValueError, AttributeError):  # whoever made it is at fault
             counted.damaged += 1
             return
@@ -581,71 +433,3 @@ class Log:
         self._purged = now  # also where it fails: nothing is gained by trying at every batch
         before = self._clock() - self.keep_days * _DAY if self.keep_days else -math.inf
         retention.purge(self._database, before=before, most_bytes=self._most_bytes)
-
-
-def _row(entry: Entry, *, keeps_contents: bool) -> list[Any]:
-    """As it is written. Raises TypeError, ValueError or AttributeError for what is no entry."""
-    if entry.state not in get_args(State) or entry.place not in get_args(Place):
-        raise ValueError(entry.state)
-    contents = (entry.question, entry.answer) if keeps_contents else (None, None)
-    sources = entry.sources if keeps_contents else ()
-    return [
-        _number(entry.at) or 0.0,
-        *(_clean(text) for text in (entry.id, entry.key, entry.interface, entry.asked)),
-        _clean(entry.model),
-        entry.place,
-        *(_whole(count) for count in (entry.prompt, entry.cached, entry.written, entry.cost)),
-        None if entry.would_cost is None else _whole(entry.would_cost),
-        _number(entry.seconds) or 0.0,
-        *map(_number, (entry.queue_seconds, entry.retrieval_seconds, entry.first_seconds)),
-        entry.state,
-        *map(_number, (entry.probability, entry.in_scope, entry.grounded)),
-        _clean(entry.decided_by),
-        _clean(entry.reason),
-        *map(_number, (entry.score, entry.threshold)),
-        _json([_clean(code) for code in entry.failures[:_MOST_LISTED]]),
-        _json(list(filter(math.isfinite, entry.scores[:_MOST_LISTED]))),
-        _json({_clean(name): x for name, x in entry.features.items() if math.isfinite(x)}),
-        None if entry.good is None else bool(entry.good),
-        *(None if text is None else _shortened(text) for text in contents),
-        _json([_clean(name, _LONGEST_SOURCE) for name in sources[:_MOST_LISTED]]),
-    ]
-
-
-def _entry(row: Sequence[Any]) -> Entry:
-    found = dict(zip(_COLUMNS, row, strict=True))
-    return Entry(
-        **{
-            **found,
-            "good": None if found["good"] is None else bool(found["good"]),
-            **{name: tuple(json.loads(found[name])) for name in ("failures", "scores", "sources")},
-            "features": json.loads(found["features"]),
-        }
-    )
-
-
-def _number(value: float | None) -> float | None:
-    """What is not finite is not known."""
-    return float(value) if value is not None and math.isfinite(value) else None
-
-
-def _whole(value: int) -> int:
-    """Within what SQLite takes."""
-    return max(0, min(int(value), _LARGEST))
-
-
-def _clean(text: str, most: int = _LONGEST) -> str:
-    """Without halves of characters, which no file takes."""
-    return text[:most].encode("utf-8", "replace").decode()
-
-
-def _shortened(text: str) -> str:
-    """Contents as they are kept; what is left out is said."""
-    if len(text) <= MOST_CONTENT:
-        return _clean(text, MOST_CONTENT)
-    left = len(text) - MOST_CONTENT
-    return f"{_clean(text, MOST_CONTENT)} [{left:,} more characters were not kept]"
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -23,8 +23,8 @@ from linnet.answers.gate.fitting import is_of_promise
 from linnet.answers.gate.gate import KIND
 from linnet.config import from_mapping
 from linnet.monitor.drift import Drift, FirstQuestions, Reference, Watch
-from linnet.monitor.figures import Promise
 from linnet.monitor.log import Log
+from linnet.monitor.promises import Promise
 from linnet.retrieval.terms import words
 
 if TYPE_CHECKING:

@@ -2,16 +2,17 @@
 
 In reading order: ``pieces`` and ``conversation`` (the types), ``context`` (what belongs to one
 call), ``responder`` (the interface, and the synchronous façade), ``engine`` (a model of this
-machine: ``tools`` shows it tools and reads its calls, ``inbox`` batches its tokens), ``remote``
-(a model at an address, reached by ``transport``, asked in its ``dialect``; its ``deltas`` and
-``counts`` are a stranger's). ``language_model`` is what Python programs,
-commands and the server open models by.
+machine: ``engine_requests`` are what it writes, ``tools`` shows it tools, ``tool_calls`` reads its
+calls, ``inbox`` batches its tokens), ``remote`` (a model at an ``address``, reached by
+``transport``, asked in its ``dialect``; its ``deltas`` and ``counts`` are a stranger's).
+``language_model`` is what Python programs, commands and the server open models by.
 
     from linnet import respond
     answer, = respond.run(respond.EngineResponder(engine), respond.conversation(
         [{"role": "user", "content": "Is it raining in Ulm?"}], tools=[...]))
 """
 
+from linnet.respond.address import read_key
 from linnet.respond.context import (
     Budget,
     BudgetExceededError,
@@ -58,8 +59,9 @@ from linnet.respond.pieces import (
 )
 from linnet.respond.prices import Price
 from linnet.respond.remote import RemoteResponder
+from linnet.respond.remote_errors import RemoteError
 from linnet.respond.responder import Abilities, Answer, Batches, Responder, run, stream
-from linnet.respond.transport import RemoteError, Timeouts, read_key
+from linnet.respond.transport import Timeouts
 
 __all__ = [
     "Abilities",

@@ -33,7 +33,7 @@ from linnet.respond.pieces import (
     Usage,
     new_id,
 )
-from linnet.respond.transport import Complaint, RemoteError, printable
+from linnet.respond.remote_errors import Complaint, RemoteError, printable
 
 MOST_CALLS = 128
 MOST_MODELS = 8

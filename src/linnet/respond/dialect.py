@@ -19,8 +19,8 @@ from linnet.config import parse_json
 from linnet.generate.sampling import Sampling
 from linnet.respond.conversation import Conversation, ConversationError
 from linnet.respond.pieces import Decision
+from linnet.respond.remote_errors import RemoteError
 from linnet.respond.responder import Abilities
-from linnet.respond.transport import RemoteError
 
 LIMITS = ("max_tokens", "max_completion_tokens")
 """What the most tokens of an answer are called: usually, and by OpenAI's newer models."""

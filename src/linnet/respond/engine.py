@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import math
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from linnet.errors import DataError, EngineError, LinnetError
 from linnet.generate.engine import Chunk, Request
-from linnet.respond.context import Charge, Context, Settle
+from linnet.respond.context import Context
 from linnet.respond.conversation import (
     ContextFullError,
     Conversation,
     ConversationError,
     NoConversationError,
 )
-from linnet.respond.inbox import Cancel, Inbox, Item
+from linnet.respond.engine_requests import Requests, Work, repeated
+from linnet.respond.fitting import require_fitting, texts_of, usual_answer
+from linnet.respond.inbox import Inbox, Item
 from linnet.respond.infill import Infill, find_infill
 from linnet.respond.pieces import (
     Batch,
@@ -44,9 +44,9 @@ from linnet.respond.pieces import (
 from linnet.respond.reasoning import OPENING as THOUGHT
 from linnet.respond.reasoning import ReasoningReader
 from linnet.respond.responder import Abilities, Batches
+from linnet.respond.tool_calls import ToolReader
 from linnet.respond.tools import (
     ToolFormat,
-    ToolReader,
     as_functions,
     call_constraint,
     find_format,
@@ -58,32 +58,8 @@ from linnet.tokenizer.chat import joined_text
 if TYPE_CHECKING:
     from linnet.generate.engine import Engine
 
-LARGEST_SEED = 1 << 63
-SMALL_CONTEXT = 2048
-"""In up to so many tokens, an answer of no stated length leaves space for the next message."""
 _OPENING_TOKENS = 16
 """The end of a prompt in which it can be seen that it begins a thought."""
-PIECE = 16_384
-"""Characters that are tokenized at once, to see whether a prompt can fit."""
-_SURELY_FITS = 2
-"""A token for every so few characters is more than any text has, but for odd ones."""
-_CUT_TOKENS = 4
-"""So many tokens fewer the whole may have than its pieces, at each cut."""
-
-
-@dataclass
-class Requests:
-    """The texts that an engine is to write for one call."""
-
-    texts: tuple[Request, ...]
-    choices: int = 1
-    """So many of them share each prompt."""
-    readers: list[ToolReader] = field(default_factory=list)
-    """For each text what tells calls from words, where there may be calls."""
-    part: str = "messages"
-    """What the prompt is called in messages to people."""
-    thoughts: list[ReasoningReader] = field(default_factory=list)
-    """For each text what tells a thought from the answer, where that is wanted."""
 
 
 def refusal_of(
@@ -172,7 +148,7 @@ class EngineResponder:
         """
         loop = asyncio.get_running_loop()
         inbox = Inbox(loop)
-        work = _Work(self.engine, inbox, context)
+        work = Work(self.engine, inbox, context)
         undo = context.on_cancel(work.cancel)
         complete = False
         try:
@@ -216,7 +192,7 @@ class EngineResponder:
             raise ContextFullError(len(prompt), size, part="messages")
         sampling = conversation.sampling
         if conversation.fill_context:
-            most = min(sampling.max_tokens, _usual_answer(len(prompt), size))
+            most = min(sampling.max_tokens, usual_answer(len(prompt), size))
             sampling = dataclasses.replace(sampling, max_tokens=most)
         request = Request(
             prompt,
@@ -265,7 +241,7 @@ class EngineResponder:
             messages = [{**m, "content": joined_text(m["content"])} for m in messages]
             messages, tools = tools_in_messages(messages, tools, system=self.tools.system), ()
         require_fitting(
-            _texts_of(messages, tools),
+            texts_of(messages, tools),
             engine.context,
             lambda text: len(engine.tokenize(text)),
             part="messages",
@@ -381,148 +357,3 @@ class _Written:
                     self.prompt, self.cached = chunk.start.prompt_tokens, chunk.start.cached_tokens
                     record.tokens.prompt += self.prompt
                     record.tokens.cached += self.cached
-
-
-class _Work:
-    """What an engine writes for one call; cancelled from any thread."""
-
-    def __init__(self, engine: Engine, inbox: Inbox, context: Context) -> None:
-        self._engine, self._inbox, self._context = engine, inbox, context
-        self._lock = threading.Lock()
-        self._cancels: list[Cancel] = []
-        self._ended = False
-        self._before = context.record.tokens.prompt + context.record.tokens.written
-        self._settle: Settle | None = None
-
-    def begin(self, prepare: Callable[[], Requests]) -> Requests:
-        """Read what is wanted and hand it to the engine."""
-        wanted = prepare()
-        self._reserve(wanted)
-        self._inbox.open = len(wanted.texts)
-        for place, request in enumerate(wanted.texts):
-            try:
-                cancel = self._engine.submit(request, _Deliver(self._inbox, place))
-            except LinnetError as error:
-                raise self._refused(error, request, wanted.part) from None
-            except RecursionError:
-                raise ConversationError("What the answer must be nests too deeply.") from None
-            with self._lock:
-                self._cancels.append(cancel)
-                ended = self._ended
-            if ended:
-                cancel()
-                break
-        self._context.record.choices += len(wanted.texts)
-        return wanted
-
-    def cancel(self) -> None:
-        """Stop all of it."""
-        with self._lock:
-            self._ended = True
-            cancels, self._cancels = self._cancels, []
-        for cancel in cancels:
-            cancel()
-
-    def end(self, *, complete: bool) -> None:
-        """Nothing more is wanted; ``complete``: nothing more would come."""
-        if not complete:
-            self.cancel()
-        if self._settle is not None:
-            tokens = self._context.record.tokens
-            self._settle(tokens.prompt + tokens.written - self._before, 0)
-
-    def _reserve(self, wanted: Requests) -> None:
-        if self._context.budget is None:
-            return
-        prompts = [request.prompt for request in wanted.texts[:: wanted.choices]]
-        count = sum(
-            len(self._engine.tokenize(prompt) if isinstance(prompt, str) else prompt)
-            for prompt in prompts
-        )
-        longest = sum(request.sampling.max_tokens for request in wanted.texts)
-        self._settle = self._context.reserve(Charge(count, longest))
-
-    def _refused(self, error: LinnetError, request: Request, part: str) -> LinnetError:
-        """What an engine refuses of a request; a prompt that is too long is told with counts."""
-        engine = self._engine
-        if isinstance(request.prompt, str):
-            count = len(engine.tokenize(request.prompt)) + 1
-            if count >= engine.context:
-                return ContextFullError(count, engine.context, part=part)
-        if "logit_bias" in str(error):
-            error.part = "logit_bias"
-        return error
-
-
-class _Deliver:
-    """Where the engine puts one text's chunks."""
-
-    __slots__ = ("_inbox", "_place")
-
-    def __init__(self, inbox: Inbox, place: int) -> None:
-        self._inbox, self._place = inbox, place
-
-    def __call__(self, item: Chunk | LinnetError) -> None:
-        self._inbox.put(self._place, item)
-
-
-def require_fitting(
-    texts: Iterable[str], context: int, count: Callable[[str], int], *, part: str
-) -> None:
-    """Raise ContextFullError where the texts together surely have more tokens than ``context``.
-
-    The texts are tokenized in pieces, and no further than the context goes: so refusing what is
-    far too long costs as much as accepting the longest that fits. ``count``: the tokens of a text.
-    """
-    texts = list(texts)
-    if sum(map(len, texts)) < _SURELY_FITS * context:
-        return
-    found = 0
-    for text in texts:
-        for begin in range(0, len(text), PIECE):
-            found += max(0, count(text[begin : begin + PIECE]) - _CUT_TOKENS)
-            if found >= context:
-                raise ContextFullError(found, context, part=part, at_least=True)
-
-
-def repeated(requests: Iterable[Request], count: int) -> tuple[Request, ...]:
-    """Each request ``count`` times, with seeds of their own."""
-    found = []
-    for request in requests:
-        if count > 1 and request.sampling.beams > 1:
-            raise ConversationError(
-                f"beams find one best text; ask for one answer (n). Got {count}", part="n"
-            )
-        seed = request.sampling.seed
-        for place in range(count):
-            own = None if seed is None else (seed + place) % LARGEST_SEED
-            sampling = dataclasses.replace(request.sampling, seed=own)
-            found.append(dataclasses.replace(request, sampling=sampling))
-    return tuple(found)
-
-
-def _texts_of(
-    messages: Iterable[Mapping[str, Any]], tools: Iterable[Mapping[str, Any]]
-) -> Iterator[str]:
-    """Everything of a conversation that its template may write out."""
-    for message in messages:
-        for name in ("content", "reasoning_content"):
-            value = message.get(name)
-            if isinstance(value, str):
-                yield value
-            elif isinstance(value, list):
-                yield from (part["text"] for part in value)
-        if message.get("tool_calls"):
-            yield json.dumps(message["tool_calls"], ensure_ascii=False)
-    for tool in tools:
-        yield json.dumps(tool, ensure_ascii=False)
-
-
-def _usual_answer(prompt: int, context: int) -> int:
-    """The longest answer where nobody names one.
-
-    A model trained from scratch may never end one, and its context holds little: half of what
-    the prompt leaves, so that the conversation can go on.
-    """
-    left = context - prompt
-    return left if context > SMALL_CONTEXT else max(1, left // 2)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 
 UNIT = 10**12
 """Trillionths of the unit of money that make one."""
@@ -50,6 +50,16 @@ def readable(amount: float, currency: str = "") -> str:
     size = abs(amount)
     digits = 2 if size >= 0.1 or not size else min(12, 1 - math.floor(math.log10(size)))
     return f"{amount:,.{digits}f} {currency}".strip()
+
+
+def show_money(amount: int, currency: str, *, rounding: str = ROUND_CEILING) -> str:
+    """An amount in trillionths, for people; what is spent is never shown as less than it is."""
+    places = 2 if abs(amount) >= 10**12 or not amount else 6
+    shown = money(amount).quantize(Decimal(1).scaleb(-places), rounding=rounding)
+    text = f"{shown:,f}"
+    while places > 2 and text.endswith("0"):
+        text, places = text[:-1], places - 1
+    return f"{text} {currency}"
 
 
 def trillionths(amount: float) -> int:

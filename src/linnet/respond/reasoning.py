@@ -4,7 +4,7 @@ first. White space around the thought belongs to neither.
 
 from __future__ import annotations
 
-from linnet.respond.tools import overlap
+from linnet.respond.tool_calls import overlap
 
 OPENING, CLOSING = "<think>", "</think>"
 

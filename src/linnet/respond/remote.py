@@ -19,6 +19,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from linnet.errors import ConfigError
+from linnet.respond.address import Address
 from linnet.respond.context import BudgetExceededError, Charge, Context, Ledger, Settle
 from linnet.respond.conversation import ContextFullError, Conversation
 from linnet.respond.counts import Counts, most_prompt_tokens
@@ -26,13 +27,12 @@ from linnet.respond.deltas import Deltas, whole
 from linnet.respond.dialect import LIMITS, Dialect
 from linnet.respond.pieces import Decision, Failure, Origin, Piece
 from linnet.respond.prices import FREE, Price
+from linnet.respond.remote_errors import RemoteError
 from linnet.respond.responder import Abilities, Batches
 from linnet.respond.transport import (
     EVENT_BYTES,
-    Address,
     EventParser,
     Exchange,
-    RemoteError,
     Timeouts,
     json_object,
     trusted,

@@ -1,4 +1,4 @@
-"""HTTP/1.1 to a model at an address: where it is, the key, one request, and what comes back.
+"""HTTP/1.1 to a model at an address: one request, and what comes back.
 
 Nothing is sent anywhere unless somebody gives an address. What comes back is a stranger's: sizes
 and times are bounded, and what is wrong ends the request with a :class:`RemoteError` in one line.
@@ -12,49 +12,29 @@ import asyncio
 import contextlib
 import email.utils
 import functools
-import ipaddress
 import math
-import os
-import re
 import ssl
-import stat
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, TypeAlias
-from urllib.parse import urlsplit
+from typing import Any
 
 from linnet.config import parse_json
-from linnet.errors import ConfigError, ModelError
+from linnet.respond.address import ENDPOINT, Address, is_within
 from linnet.respond.conversation import ConversationError
-from linnet.respond.pieces import Place
+from linnet.respond.remote_errors import REPEATABLE, SPENT, Complaint, RemoteError, printable
 
 HEAD_BYTES = 64 << 10
 EVENT_BYTES = 1 << 20
 ANSWER_BYTES = 64 << 20
 REFUSAL_BYTES = 16 << 10
 REFUSAL_SECONDS = 5.0
-_ENDPOINT = "/chat/completions"
 _READ = 1 << 16
 _TELLING = 16  # bytes that tell a protocol
 _HEADERS = frozenset(
     (b"content-type", b"content-encoding", b"location", b"retry-after", b"retry-after-ms",
      b"x-should-retry")
 )  # fmt: skip
-_REPEATABLE = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529))
-"""Statuses after which the same request may succeed."""
-_SPENT = frozenset(("insufficient_quota", "billing_hard_limit_reached", "account_deactivated"))
-"""Codes that come with status 429, though waiting does not help."""
-
-Code: TypeAlias = Literal[
-    "unreachable", "timeout", "broken_off", "protocol", "malformed", "refused", "failed",
-    "circuit_open",
-]  # fmt: skip
-"""What kind of failure it is: no connection; no answer in time; an answer that broke off, that is
-no HTTP, or no answer of a model; an error status; an error that the answer itself tells of; not
-asked, as it failed before."""
 
 
 @dataclass(frozen=True)
@@ -68,165 +48,6 @@ class Timeouts:
     """Between two pieces of an answer."""
     answer: float = 600.0
     """From the beginning of an answer to its end, however it drips."""
-
-
-class RemoteError(ModelError):
-    """The model at an address gave no answer, or none that can be read.
-
-    ``status``: of its HTTP answer, where there was one. ``repeatable``: whether the same request
-    may succeed when it is sent again, after ``retry_after`` seconds where these were told.
-    ``parameter``: the part of the request that it does not take, where it says so.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        code: Code = "malformed",
-        status: int | None = None,
-        repeatable: bool = False,
-        retry_after: float | None = None,
-        parameter: str | None = None,
-        quoted: str = "",
-    ) -> None:
-        """``quoted``: what of the message are the other side's own words, at its end."""
-        super().__init__(message)
-        self.code = code
-        self.quoted = quoted
-        self.status = status
-        self.repeatable = repeatable
-        self.retry_after = retry_after
-        self.parameter = parameter
-
-    def without(self, secret: str) -> RemoteError:
-        """The same, with something left out of its message."""
-        return RemoteError(
-            str(self).replace(secret, "[key]"), code=self.code, status=self.status,
-            repeatable=self.repeatable, retry_after=self.retry_after, parameter=self.parameter,
-            quoted=self.quoted.replace(secret, "[key]"),
-        )  # fmt: skip
-
-    @property
-    def unquoted(self) -> str:
-        """The message without the other side's own words, which may be those of whoever asked, or
-        have keys in them: for what is logged."""
-        return str(self).replace(self.quoted, "").rstrip(": ") if self.quoted else str(self)
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a model is reached, such as ``https://api.example.com/v1``."""
-
-    url: str
-    scheme: str
-    host: str
-    port: int
-    path: str
-    place: Place
-
-    @classmethod
-    def parse(cls, url: str) -> Address:
-        """Raises ConfigError for anything but an address of HTTP."""
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise ConfigError(
-                f"{url}: expected an address such as http://host/v1 ({error})"
-            ) from None
-        host = parts.hostname
-        if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
-            raise ConfigError(f"expected an address such as http://127.0.0.1:8080/v1. Got '{url}'")
-        if parts.username is not None or parts.password is not None:
-            raise ConfigError(
-                f"{host}: an address holds no key; it is read from the environment or a file"
-            )
-        written = host + parts.path
-        if not (written.isascii() and written.isprintable() and " " not in written):
-            raise ConfigError(f"expected an address such as http://127.0.0.1:8080/v1. Got {url!r}")
-        usual = 443 if parts.scheme == "https" else 80
-        path = parts.path.rstrip("/").removesuffix(_ENDPOINT)  # people copy all of it
-        return cls(url, parts.scheme, host, port or usual, path, place_of(host))
-
-    @property
-    def name(self) -> str:
-        """What it is called in messages."""
-        return f"{self.host}:{self.port}"
-
-    @property
-    def is_public(self) -> bool:
-        """Whether it is a number that is not of this machine or its network. What a name stands
-        for is known only when it is connected to (:func:`is_within`)."""
-        return not is_within(self.host, "network")
-
-
-def sent_away(url: str, what: str) -> str | None:
-    """What to say before anything is sent to an address that no policy is about; None where that is
-    of this machine."""
-    address = Address.parse(url)
-    if address.place == "here":
-        return None
-    where = "in this network" if address.place == "network" else "outside this network"
-    return (
-        f"{address.name} is {where}: {what} are sent there as they are. No policy is about this: "
-        "one of routing.toml is about the models that are named there"
-    )
-
-
-def place_of(host: str) -> Place:
-    """Where a host is. A name that says nothing of this is elsewhere, whatever it resolves to."""
-    if host == "localhost":
-        return "here"
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return "network" if host.endswith((".local", ".lan", ".internal")) else "elsewhere"
-    if address.is_loopback:
-        return "here"
-    return "network" if address.is_private else "elsewhere"
-
-
-def is_within(number: str, place: Place) -> bool:
-    """Whether what a number stands for is no farther away than a place; no number is."""
-    try:
-        address = ipaddress.ip_address(number.partition("%")[0])
-    except ValueError:
-        return True
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return place == "elsewhere" or address.is_loopback or (
-        place == "network" and not address.is_global
-    )  # fmt: skip
-
-
-def read_key(*, variable: str | None = None, file: Path | None = None) -> str | None:
-    """The key for an address: of an environment variable, or of a file that only its owner reads.
-
-    Raises ConfigError where it is not there, or others may read the file.
-    """
-    if variable is not None:
-        key = os.environ.get(variable, "").strip()
-        if not key:
-            raise ConfigError(f"the environment variable {variable} must hold a key. It is empty")
-        return _checked(key, variable)
-    if file is None:
-        return None
-    try:
-        with file.open("rb") as opened:
-            found = os.fstat(opened.fileno())
-            if sys.platform != "win32" and stat.S_IMODE(found.st_mode) & 0o077:
-                raise ConfigError(
-                    f"{file}: others may read this key; make it yours alone with chmod 600"
-                )
-            return _checked(opened.read(4096).decode("utf-8").strip(), str(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: expected a file with a key ({error})") from None
-
-
-def _checked(key: str, where: str) -> str:
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigError(f"{where}: expected a key of printable characters without spaces")
-    return key
 
 
 class Exchange:
@@ -287,7 +108,7 @@ class Exchange:
             )  # fmt: skip
         host = f"[{where.host}]" if ":" in where.host else where.host
         lines = [
-            f"POST {where.path}{_ENDPOINT} HTTP/1.1",
+            f"POST {where.path}{ENDPOINT} HTTP/1.1",
             f"Host: {host}:{where.port}",
             "Content-Type: application/json",
             "Accept: text/event-stream, application/json",
@@ -383,7 +204,7 @@ class Exchange:
         return RemoteError(
             f"{name} answers with status {status}{': ' * bool(said)}{said}",
             code="refused", status=status, parameter=complaint.parameter,
-            repeatable=self._repeatable(status) and complaint.code not in _SPENT,
+            repeatable=self._repeatable(status) and complaint.code not in SPENT,
             retry_after=self._retry_after(), quoted=complaint.message,
         )  # fmt: skip
 
@@ -403,7 +224,7 @@ class Exchange:
         told = self._headers.get(b"x-should-retry")  # OpenAI's
         if told in (b"true", b"false"):
             return told == b"true"
-        return status in _REPEATABLE
+        return status in REPEATABLE
 
     def _retry_after(self) -> float | None:
         """When it may be asked again, as it says."""
@@ -447,60 +268,6 @@ class Exchange:
     def on_message_complete(self) -> None:
         """Its end."""
         self._ended = self._ended or self._in_body
-
-
-@dataclass(frozen=True)
-class Complaint:
-    """What an answer says is wrong."""
-
-    message: str = ""
-    code: str = ""
-    status: int | None = None
-    parameter: str | None = None
-    """The part of the request that it does not take."""
-
-    @classmethod
-    def of(cls, found: Any) -> Complaint:
-        """Of JSON in any of the forms that are in use: OpenAI's ``{"error": {...}}``, the same in
-        a list, or as a text; ``message`` by itself; ``detail`` of FastAPI."""
-        if isinstance(found, list) and found:
-            found = found[0]
-        if not isinstance(found, Mapping):
-            return cls()
-        error = found.get("error") or found
-        if isinstance(error, Mapping) and isinstance(error.get("message"), Mapping):
-            error = {**error, **error["message"]}  # Mistral's
-        if not isinstance(error, Mapping):
-            return cls(printable(str(error))[:_SAID])
-        detail, place = error.get("detail"), None
-        if isinstance(detail, list) and detail and isinstance(detail[0], Mapping):
-            location = detail[0].get("loc")
-            names = location if isinstance(location, list) else []
-            place = next((name for name in names if isinstance(name, str) and name != "body"), None)
-            detail = f"{place}: {detail[0].get('msg')}"
-        said = error.get("message")
-        said = said if isinstance(said, str) else detail
-        message = printable(str(said or error.get("type") or ""))
-        code = error.get("code")
-        status = next(filter(None, map(_status, (code, error.get("status")))), None)
-        parameter = error.get("param") or place
-        if not isinstance(parameter, str):
-            parameter = None
-        return cls(message[:_SAID], str(code or error.get("type") or ""), status, parameter)
-
-    @property
-    def is_of_length(self) -> bool:
-        """Whether what was sent is too long for the model."""
-        return self.code == "context_length_exceeded" or bool(_TOO_LONG.search(self.message))
-
-    def raised(self, name: str) -> RemoteError:
-        """As an error of an answer that had begun."""
-        status = self.status
-        return RemoteError(
-            f"{name}: {self.message or 'it tells of an error'}", code="failed", status=status,
-            repeatable=(status is None or status in _REPEATABLE) and self.code not in _SPENT,
-            quoted=self.message,
-        )  # fmt: skip
 
 
 class EventParser:
@@ -558,12 +325,6 @@ def json_object(data: bytes, name: str) -> Mapping[str, Any]:
     return found
 
 
-_SAID = 300
-_TOO_LONG = re.compile(
-    r"(context|prompt|input)[^.]{0,40}(too long|exceed|larger than)|exceed[^.]{0,40}context"
-    r"|maximum context|too many tokens",
-    re.IGNORECASE,
-)
 _PROTOCOLS = (
     (b"SSH-", "SSH"),
     (b"\x15\x03", "TLS: write https://"),
@@ -600,18 +361,6 @@ def _tls_reason(error: ssl.SSLError) -> str:
 
 def _line(error: Exception) -> str:
     return printable(str(error))[:200] or type(error).__name__
-
-
-def printable(text: str) -> str:
-    """In one line, without what moves cursors."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def _status(given: Any) -> int | None:
-    """Of HTTP, where it is one of an error, as a number or in digits."""
-    if isinstance(given, str) and given.isascii() and given.isdecimal():
-        given = int(given[:4])
-    return given if isinstance(given, int) and 400 <= given < 600 else None
 
 
 def _seconds(given: float) -> float | None:

@@ -2,6 +2,6 @@
 
 In reading order: ``settings`` (``routing.toml``, one file with everything that the owner decides),
 ``models`` (those beyond this machine, and what they ask), ``policy`` (what may leave, decided
-before anything is written out for sending), ``budgets`` (what may be spent), ``router`` (which
-model a question goes to), ``responder`` (all of it as one responder).
+before anything is written out for sending), ``budgets`` (what may be spent), ``ledger``
+(what was), ``router`` (which model a question goes to), ``responder`` (all of it as one responder).
 """

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from linnet.config import Config, option
 from linnet.errors import ConfigError
+from linnet.respond.address import Address, read_key
 from linnet.respond.context import Ledger
 from linnet.respond.pieces import Place
 from linnet.respond.prices import FREE, Price
 from linnet.respond.remote import RemoteResponder
 from linnet.respond.responder import Abilities, Responder
-from linnet.respond.transport import Address, Timeouts, read_key
+from linnet.respond.transport import Timeouts
 from linnet.routing.policy import Policy, PolicyResponder
 from linnet.routing.resilience import CallLimit, CircuitBreaker, Health, ResilientResponder
 

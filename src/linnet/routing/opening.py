@@ -20,8 +20,8 @@ from linnet.respond.pieces import Place
 from linnet.respond.responder import Responder
 from linnet.retrieval import Found
 from linnet.routing.beyond import BeyondDocuments
-from linnet.routing.budgets import Ledger, open_ledger
 from linnet.routing.contents import Finding
+from linnet.routing.ledger import Ledger, open_ledger
 from linnet.routing.models import Models, open_models
 from linnet.routing.policy import Policy, PolicyError, PolicyResponder
 from linnet.routing.protected import FARNESS

@@ -33,11 +33,11 @@ from linnet.answers.privacy import private_spans
 from linnet.config import Config, option
 from linnet.data.privacy.span import Span
 from linnet.errors import ConfigError, ContradictionError
+from linnet.respond.address import Address
 from linnet.respond.context import Context
 from linnet.respond.conversation import Conversation, ConversationError
 from linnet.respond.pieces import Batch, Decision, Place
 from linnet.respond.responder import Abilities, Batches, Responder
-from linnet.respond.transport import Address
 from linnet.retrieval import Searchable
 from linnet.routing.contents import (
     UNFIT,

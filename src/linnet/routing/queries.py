@@ -68,7 +68,7 @@ class Queries:
 
 
 class Rated(Protocol):
-    """A call of a log, as far as routers look at one; see ``monitor.log.Entry``."""
+    """A call of a log, as far as routers look at one; see ``monitor.entry.Entry``."""
 
     @property
     def id(self) -> str: ...

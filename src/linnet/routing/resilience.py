@@ -36,8 +36,8 @@ from linnet.respond.pieces import (
     ToolCall,
     ToolCallDelta,
 )
+from linnet.respond.remote_errors import RemoteError
 from linnet.respond.responder import Abilities, Batches, Responder
-from linnet.respond.transport import RemoteError
 
 FIRST_PAUSE = 0.5
 MOST_PAUSE = 8.0

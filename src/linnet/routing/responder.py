@@ -46,8 +46,8 @@ from linnet.respond.pieces import (
     ToolCallDelta,
 )
 from linnet.respond.prices import money
+from linnet.respond.remote_errors import RemoteError
 from linnet.respond.responder import Abilities, Batches, Responder
-from linnet.respond.transport import RemoteError
 from linnet.routing.policy import Policy, PolicyError
 from linnet.routing.resilience import code_of
 from linnet.routing.router import LOCAL, Route

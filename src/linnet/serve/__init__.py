@@ -4,8 +4,8 @@ In reading order: ``settings``, ``server`` (listening and stopping), ``app`` (wh
 goes through: ``origin``, ``keys``, ``limits``, ``validation``), ``endpoint`` and ``endpoints`` (one
 declaration each, of which ``openapi`` is made), ``service`` (what they share), ``streaming`` and
 ``shapes`` (from a responder's pieces to the client), ``catalog``, ``pool`` and ``sources`` (models
-by name, in memory, from files), ``conversations`` and ``database`` (what is kept), ``metrics``,
-``logs``.
+by name, in memory, from files), ``conversations`` (what is kept, in
+``kept_items``, until it goes by ``retention``), ``metrics``, ``logs``.
 
     from linnet.serve import ServeConfig, Server, open_catalog
     Server(open_catalog("notes-model", ServeConfig()), ServeConfig()).run()

@@ -144,7 +144,7 @@ class Served:
     def use_tools(self, servers: ToolServers) -> None:
         """Have what answers conversations call tools of these servers, where a call may."""
         if self.responder is not None:
-            from linnet.respond.tool_servers import ToolServersResponder
+            from linnet.respond.tool_rounds import ToolServersResponder
 
             object.__setattr__(self, "_with_tools", ToolServersResponder(self.responder, servers))
 

@@ -15,27 +15,32 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from linnet.database import Contents, Database, Run, StoreError, bytes_used, containing
+from linnet.database import Contents, Database, Run, StoreError, containing
 from linnet.errors import LinnetError
-
-Item: TypeAlias = Mapping[str, Any]
-Order: TypeAlias = Literal["asc", "desc"]
+from linnet.serve import retention
+from linnet.serve.kept_items import (
+    Item,
+    MissingError,
+    Order,
+    Page,
+    as_text,
+    conversation_preview,
+    insert_items,
+    items_before,
+    items_page,
+    items_within,
+    no_item,
+    use_chain,
+)
 
 MEMORY_BYTES = 64_000_000
 MEMORY_ENTRIES = 10_000
 """Responses, and conversations, that are kept in memory."""
 FILE_BYTES = 16 << 30
-MOST_HISTORY = 4096
-"""Items that an answer may follow."""
-HISTORY_BYTES = 16_000_000
-"""Characters of these items together, and of a conversation's, as JSON."""
-PREVIEW = 160
-"""Characters of a conversation's first words, and of where it was found."""
 SEARCH_SECONDS = 5.0
 PURGE_SECONDS = 600.0
 _DAY = 86_400.0
@@ -66,38 +71,6 @@ CREATE TRIGGER items_deleted AFTER DELETE ON items BEGIN
 END;
 """
 _CONTENTS = Contents("conversations", 0x4C6E7443, 1, _TABLES, has_texts=True)  # "LntC"
-_CHAIN = """
-WITH RECURSIVE chain (id, previous, conversation, depth) AS (
-    SELECT id, previous, conversation, 0 FROM responses WHERE id = :id AND owner = :owner
-    UNION ALL
-    SELECT r.id, r.previous, r.conversation, depth + 1 FROM chain JOIN responses r
-    ON r.id = chain.previous AND r.owner = :owner WHERE depth < :most
-)
-"""
-
-
-class MissingError(LinnetError):
-    """What is named is not kept here, or is somebody else's. ``kind``: what it would be."""
-
-    def __init__(self, kind: str, name: str, message: str) -> None:
-        super().__init__(message)
-        self.kind, self.name = kind, name
-
-
-class LongHistoryError(LinnetError):
-    """There is more before an answer than is read for one."""
-
-
-class DuplicateItemError(LinnetError):
-    """A conversation has an item of this name already."""
-
-
-@dataclass(frozen=True)
-class Page:
-    """Some entries of a list, in order; ``more``: whether others follow."""
-
-    entries: Sequence[Item]
-    more: bool
 
 
 class ConversationStore:
@@ -157,19 +130,24 @@ class ConversationStore:
             if not (is_kept or conversation):
                 return
             if previous is not None:
-                run(
-                    f"{_CHAIN} UPDATE responses SET used = :now WHERE id IN (SELECT id FROM chain)",
-                    {"id": previous, "owner": owner, "most": MOST_HISTORY, "now": now},
-                )
+                use_chain(run, owner, previous, now)
             name = body["id"] if is_kept else None
             if is_kept:
                 own = {key: value for key, value in body.items() if key != "output"}
                 run(
                     "INSERT INTO responses VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (name, owner, int(body["created_at"]), now, previous, conversation, _text(own)),
+                    (
+                        name,
+                        owner,
+                        int(body["created_at"]),
+                        now,
+                        previous,
+                        conversation,
+                        as_text(own),
+                    ),
                 )
-            self._insert(run, owner, given, conversation=conversation, response=name)
-            self._insert(run, owner, written, conversation=conversation, response=name, output=True)
+            insert_items(run, owner, given, conversation=conversation, response=name)
+            insert_items(run, owner, written, conversation=conversation, response=name, output=True)
             if name is not None:
                 self._make_space(run, "responses", name)
             elif conversation is not None:
@@ -198,7 +176,7 @@ class ConversationStore:
             ).fetchone():
                 raise _no_response(name)
             where = "response = ? AND NOT is_output"
-            return _page(run, where, name, limit=limit, after=after, order=order)
+            return items_page(run, where, name, limit=limit, after=after, order=order)
 
     def delete_response(self, owner: str, name: str) -> None:
         """Forget a response; what belongs to a conversation, too, stays there. Raises
@@ -219,30 +197,8 @@ class ConversationStore:
         with self._database.reading() as run:
             if conversation is not None:
                 self._require_conversation(run, owner, conversation)
-                return _history(run, [("conversation = ?", (conversation,))])
-            if previous is None:
-                return []
-            chain = run(
-                f"{_CHAIN} SELECT id, previous, conversation FROM chain ORDER BY depth DESC",
-                {"id": previous, "owner": owner, "most": MOST_HISTORY},
-            ).fetchall()
-            if not chain:
-                raise _no_previous(previous)
-            first, before, around = chain[0]
-            if before is not None:
-                if len(chain) > MOST_HISTORY:
-                    raise _too_long()
-                raise _no_previous(before, within=previous)
-            parts: list[tuple[str, Sequence[Any]]] = [
-                ("response = ?", (name,)) for name, _, _ in chain
-            ]
-            if around is not None:
-                earlier = (
-                    "conversation = ? AND number < "
-                    "(SELECT MIN(number) FROM items WHERE response = ?)"
-                )
-                parts.insert(0, (earlier, (around, first)))
-            return _history(run, parts)
+                return items_within(run, [("conversation = ?", (conversation,))])
+            return [] if previous is None else items_before(run, owner, previous)
 
     def item(self, owner: str, name: str) -> dict[str, Any]:
         """An item of any response or conversation. Raises MissingError."""
@@ -252,7 +208,7 @@ class ConversationStore:
                 (name, owner),
             ).fetchone()
         if found is None:
-            raise MissingError("item", name, f"Item with id '{name[:100]}' not found.")
+            raise no_item(name)
         value: dict[str, Any] = json.loads(found[0])
         return value
 
@@ -266,9 +222,9 @@ class ConversationStore:
         with self._changing() as run:
             run(
                 "INSERT INTO conversations VALUES (?, ?, ?, ?, ?, 0)",
-                (name, owner, int(now), now, _text(metadata)),
+                (name, owner, int(now), now, as_text(metadata)),
             )
-            self._insert(run, owner, items, conversation=name)
+            insert_items(run, owner, items, conversation=name)
             self._make_space(run, "conversations", name)
         return _conversation(name, int(now), metadata)
 
@@ -282,14 +238,14 @@ class ConversationStore:
         """Give a conversation other metadata. Raises MissingError and StoreError."""
         with self._changing() as run:
             created, _ = self._require_conversation(run, owner, name)
-            run("UPDATE conversations SET metadata = ? WHERE id = ?", (_text(metadata), name))
+            run("UPDATE conversations SET metadata = ? WHERE id = ?", (as_text(metadata), name))
         return _conversation(name, created, metadata)
 
     def delete(self, owner: str, name: str) -> None:
         """Forget a conversation, with its items and responses. Raises MissingError."""
         with self._changing(is_deleting=True) as run:
             self._require_conversation(run, owner, name)
-            _forget_conversations(run, (name,))
+            retention.forget_conversations(run, (name,))
 
     def delete_all(self, owner: str) -> tuple[int, int]:
         """Forget all that an owner has: how many conversations and responses it was."""
@@ -303,7 +259,7 @@ class ConversationStore:
         """Append items. Raises MissingError, DuplicateItemError and StoreError."""
         with self._changing() as run:
             self._touch_conversation(run, owner, name)
-            self._insert(run, owner, items, conversation=name)
+            insert_items(run, owner, items, conversation=name)
             self._make_space(run, "conversations", name)
 
     def items(
@@ -312,7 +268,7 @@ class ConversationStore:
         """Items of a conversation. Raises MissingError."""
         with self._database.reading() as run:
             self._require_conversation(run, owner, name)
-            return _page(run, "conversation = ?", name, limit=limit, after=after, order=order)
+            return items_page(run, "conversation = ?", name, limit=limit, after=after, order=order)
 
     def item_of(self, owner: str, name: str, item: str) -> dict[str, Any]:
         """One item of a conversation. Raises MissingError."""
@@ -322,7 +278,7 @@ class ConversationStore:
                 "SELECT body FROM items WHERE conversation = ? AND id = ?", (name, item)
             ).fetchone()
         if found is None:
-            raise MissingError("item", item, f"Item with id '{item[:100]}' not found.")
+            raise no_item(item)
         value: dict[str, Any] = json.loads(found[0])
         return value
 
@@ -334,7 +290,7 @@ class ConversationStore:
             where = "WHERE conversation = ? AND id = ?"
             found = run(f"SELECT LENGTH(body) FROM items {where}", (name, item)).fetchone()
             if found is None:
-                raise MissingError("item", item, f"Item with id '{item[:100]}' not found.")
+                raise no_item(item)
             run(f"DELETE FROM items {where}", (name, item))
             run("UPDATE conversations SET size = size - ? WHERE id = ?", (found[0], name))
         return _conversation(name, created, json.loads(metadata))
@@ -365,7 +321,7 @@ class ConversationStore:
             entries = [
                 {
                     **_conversation(name, created, json.loads(metadata)),
-                    "linnet": {"updated_at": int(used), **_preview(run, name, words)},
+                    "linnet": {"updated_at": int(used), **conversation_preview(run, name, words)},
                 }
                 for name, created, used, metadata in rows[:limit]
             ]
@@ -402,9 +358,7 @@ class ConversationStore:
             return
         before = self._clock() - self.keep_days * _DAY
         with self._database.changing(is_deleting=True) as run:
-            old = run("SELECT id FROM conversations WHERE used < ?", (before,)).fetchall()
-            _forget_conversations(run, [name for (name,) in old])
-            _forget_responses(run, "used < ?", before)
+            retention.forget_unused(run, before)
 
     def _names(self, statement: str, owner: str, last: str) -> list[tuple[Any, ...]]:
         with self._database.reading() as run:
@@ -424,44 +378,6 @@ class ConversationStore:
             [value, containing(word)],
         )
 
-    def _insert(
-        self,
-        run: Run,
-        owner: str,
-        items: Iterable[Item],
-        *,
-        conversation: str | None = None,
-        response: str | None = None,
-        output: bool = False,
-    ) -> None:
-        """Raises DuplicateItemError and LongHistoryError."""
-        size = 0
-        for item in items:
-            if (
-                conversation is not None
-                and run(
-                    "SELECT 1 FROM items WHERE conversation = ? AND id = ?",
-                    (conversation, item["id"]),
-                ).fetchone()
-            ):
-                raise DuplicateItemError(f"Duplicate item found with id {item['id'][:100]}.")
-            body = _text(item)
-            size += len(body)
-            number = run(
-                "INSERT INTO items (id, owner, conversation, response, is_output, body) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                (item["id"], owner, conversation, response, output, body),
-            ).lastrowid
-            if conversation is not None and (text := text_of(item)):
-                run("INSERT INTO texts (rowid, text) VALUES (?, ?)", (number, _words(text)))
-        if conversation is not None:
-            run("UPDATE conversations SET size = size + ? WHERE id = ?", (size, conversation))
-            found = run("SELECT size FROM conversations WHERE id = ?", (conversation,)).fetchone()
-            if found[0] > HISTORY_BYTES:
-                raise LongHistoryError(
-                    f"a conversation has at most {HISTORY_BYTES:,} characters; begin a new one"
-                )
-
     def _require_conversation(self, run: Run, owner: str, name: str) -> tuple[int, str]:
         found: tuple[int, str] | None = run(
             "SELECT created, metadata FROM conversations WHERE id = ? AND owner = ?", (name, owner)
@@ -478,45 +394,12 @@ class ConversationStore:
         return found
 
     def _make_space(self, run: Run, table: str, name: str) -> None:
-        """In memory: forget what was used longest ago until there is space for what is new.
-
-        Raises StoreError where it is too large for that.
-        """
-        if self.file is not None:
-            return
-        for each in ("responses", "conversations"):
-            over = run(f"SELECT COUNT(*) FROM {each}").fetchone()[0] - self._most_entries
-            if over > 0:
-                self._forget_oldest(run, each, over + self._most_entries // 20)
-        while bytes_used(run) > self._most_bytes:
-            heaviest = run(
-                "SELECT owner FROM items GROUP BY owner ORDER BY SUM(LENGTH(body)) DESC LIMIT 1"
-            ).fetchone()
-            for each in ("responses", "conversations"):
-                where, values = ("WHERE owner = ?", heaviest) if heaviest else ("", ())
-                count = run(f"SELECT COUNT(*) FROM {each} {where}", values).fetchone()[0]
-                self._forget_oldest(run, each, -(-count // 10), *values)
-            self._database.merge_words(run)
-            if not run(f"SELECT 1 FROM {table} WHERE id = ?", (name,)).fetchone():
-                raise StoreError(f"in memory at most {self._most_bytes:,} bytes are kept")
-
-    def _forget_oldest(self, run: Run, table: str, count: int, owner: str | None = None) -> None:
-        """The oldest entries of an owner; None: of whoever has the most of them."""
-        if count <= 0:
-            return
-        if owner is None:
-            owner = run(
-                f"SELECT owner FROM {table} GROUP BY owner ORDER BY COUNT(*) DESC LIMIT 1"
-            ).fetchone()[0]
-        rows = run(
-            f"SELECT id FROM {table} WHERE owner = ? ORDER BY used LIMIT ?", (owner, count)
-        ).fetchall()
-        names = [name for (name,) in rows]
-        if table == "conversations":
-            _forget_conversations(run, names)
-        else:
-            for name in names:
-                _forget_responses(run, "id = ?", name)
+        """In memory, for what is new there. Raises StoreError where it is too large for that."""
+        if self.file is None:
+            retention.make_space(
+                self._database, run, table, name,
+                most_bytes=self._most_bytes, most_entries=self._most_entries,
+            )  # fmt: skip
 
     @contextlib.contextmanager
     def _changing(self, *, is_deleting: bool = False) -> Iterator[Run]:
@@ -534,83 +417,6 @@ class ConversationStore:
                 self.purge()
 
 
-def text_of(item: Item) -> str:
-    """The words of an item, as they are searched."""
-    for name in ("output", "content", "arguments", "input"):
-        found = item.get(name)
-        if isinstance(found, str):
-            return found
-        if isinstance(found, Sequence):
-            parts = [part.get("text") or part.get("refusal") or "" for part in found]
-            return "\n".join(part for part in parts if part)
-    return ""
-
-
-def _history(run: Run, parts: Sequence[tuple[str, Sequence[Any]]]) -> list[dict[str, Any]]:
-    """The items of these parts together, unless they are too many."""
-    found: list[dict[str, Any]] = []
-    size = 0
-    for where, values in parts:
-        count, length = run(
-            f"SELECT COUNT(*), COALESCE(SUM(LENGTH(body)), 0) FROM items WHERE {where}", values
-        ).fetchone()
-        size += length
-        if len(found) + count > MOST_HISTORY or size > HISTORY_BYTES:
-            raise _too_long()
-        rows = run(f"SELECT body FROM items WHERE {where} ORDER BY number", values)
-        found += [json.loads(body) for (body,) in rows]
-    return found
-
-
-def _page(run: Run, where: str, name: str, *, limit: int, after: str | None, order: Order) -> Page:
-    values: list[Any] = [name]
-    if after is not None:
-        found = run(f"SELECT number FROM items WHERE {where} AND id = ?", (name, after)).fetchone()
-        if found is None:
-            raise MissingError("item", after, f"Item with id '{after[:100]}' not found.")
-        where += f" AND number {'>' if order == 'asc' else '<'} ?"
-        values.append(found[0])
-    rows = run(
-        f"SELECT body FROM items WHERE {where} ORDER BY number {order} LIMIT ?",
-        (*values, limit + 1),
-    ).fetchall()
-    return Page([json.loads(body) for (body,) in rows[:limit]], len(rows) > limit)
-
-
-def _preview(run: Run, name: str, words: Sequence[str]) -> dict[str, Any]:
-    """How many items a conversation has, its first words, and some around the word looked for."""
-    count = run("SELECT COUNT(*) FROM items WHERE conversation = ?", (name,)).fetchone()[0]
-    found: dict[str, Any] = {"items": count, "preview": ""}
-    rows = run(
-        "SELECT text FROM items JOIN texts ON texts.rowid = items.number "
-        "WHERE conversation = ? ORDER BY number", (name,),
-    )  # fmt: skip
-    for (text,) in rows:
-        found["preview"] = found["preview"] or " ".join(text[: 4 * PREVIEW].split())[:PREVIEW]
-        if not words:
-            break
-        place = text.lower().find(words[0].lower())
-        if place >= 0:
-            around = text[max(0, place - PREVIEW // 2) : place + PREVIEW // 2]
-            found["match"] = " ".join(around.split())
-            break
-    return found
-
-
-def _forget_conversations(run: Run, names: Iterable[str]) -> None:
-    for name in names:
-        run("DELETE FROM conversations WHERE id = ?", (name,))
-        run("DELETE FROM items WHERE conversation = ?", (name,))
-        _forget_responses(run, "conversation = ?", name)
-
-
-def _forget_responses(run: Run, where: str, value: Any) -> None:
-    chosen = f"(SELECT id FROM responses WHERE {where})"
-    run(f"DELETE FROM items WHERE conversation IS NULL AND response IN {chosen}", (value,))
-    run(f"UPDATE items SET response = NULL WHERE response IN {chosen}", (value,))
-    run(f"DELETE FROM responses WHERE {where}", (value,))
-
-
 def _conversation(name: str, created: int, metadata: Mapping[str, str]) -> dict[str, Any]:
     return {
         "id": name, "object": "conversation", "created_at": created, "metadata": dict(metadata),
@@ -619,31 +425,3 @@ def _conversation(name: str, created: int, metadata: Mapping[str, str]) -> dict[
 
 def _no_response(name: str) -> MissingError:
     return MissingError("response", name, f"Response with id '{name[:100]}' not found.")
-
-
-def _no_previous(name: str, *, within: str | None = None) -> MissingError:
-    message = f"Previous response with id '{name[:100]}' not found."
-    if within is not None:
-        message += f" '{within[:100]}' follows it, but it was deleted or has expired."
-    return MissingError("previous", name, message)
-
-
-def _too_long() -> LongHistoryError:
-    return LongHistoryError(
-        f"an answer follows at most {MOST_HISTORY:,} items, of {HISTORY_BYTES:,} characters "
-        "together; begin a new conversation, or give the input whole"
-    )
-
-
-def _text(value: Any) -> str:
-    return _clean(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
-
-
-def _words(text: str) -> str:
-    """As they are searched: without NUL, at which SQLite's comparisons end."""
-    return _clean(text).replace("\0", " ")
-
-
-def _clean(text: str) -> str:
-    """Without halves of characters, which no file takes."""
-    return text.encode("utf-8", "replace").decode()

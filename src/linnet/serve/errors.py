@@ -18,7 +18,7 @@ from typing import TypeAlias
 from linnet.errors import ConfigError, DataError, EngineError, LinnetError
 from linnet.respond.context import CancelledCallError
 from linnet.respond.conversation import ContextFullError, ConversationError, NoConversationError
-from linnet.respond.transport import RemoteError
+from linnet.respond.remote_errors import RemoteError
 from linnet.serve.logs import LOGGER
 
 _ABSOLUTE = re.compile(r"(?<![\w.:/])(?:[A-Za-z]:)?[\\/](?:[^\s\\/:;,'\"()]+[\\/])+")

@@ -11,8 +11,10 @@ from linnet.respond.prices import money
 
 if TYPE_CHECKING:
     from linnet.monitor.drift import Drift
-    from linnet.monitor.log import Entry, LogState
-    from linnet.routing.budgets import Account, CutOff
+    from linnet.monitor.entry import Entry
+    from linnet.monitor.log import LogState
+    from linnet.routing.accounts import Account
+    from linnet.routing.ledger import CutOff
     from linnet.routing.resilience import Health
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"

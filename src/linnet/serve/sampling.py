@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from linnet.errors import LinnetError
 from linnet.generate.constraint import Constraint
 from linnet.generate.sampling import Sampling
-from linnet.respond.engine import LARGEST_SEED
+from linnet.respond.engine_requests import LARGEST_SEED
 from linnet.serve.errors import ApiError, refused
 from linnet.serve.schemas import NAMES, NUMBERS
 

@@ -26,7 +26,8 @@ from linnet.serve.streaming import Generation, wait_for_model
 from linnet.serve.uploads import Uploads
 
 if TYPE_CHECKING:
-    from linnet.monitor.log import Entry, Log
+    from linnet.monitor.entry import Entry
+    from linnet.monitor.log import Log
     from linnet.respond.context import Context
     from linnet.respond.conversation import Conversation
     from linnet.respond.responder import Batches
@@ -287,7 +288,7 @@ class Service:
         no key there is none: nobody would know whose it is."""
         if call.in_log or self.log is None:
             return
-        from linnet.monitor.log import entry_of
+        from linnet.monitor.entry import entry_of
 
         call.in_log = True
         now = time.monotonic()
@@ -307,7 +308,7 @@ class Service:
 
     def _entry(self, call: Call, generation: Generation, asked: Conversation | None) -> Entry:
         """An answer's line in the log."""
-        from linnet.monitor.log import entry_of
+        from linnet.monitor.entry import entry_of
 
         record, routing = call.record, self.catalog.routing
         question = answer = None

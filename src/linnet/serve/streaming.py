@@ -20,7 +20,7 @@ from linnet.serve.logs import LOGGER
 from linnet.serve.shapes import Shape
 
 if TYPE_CHECKING:
-    from linnet.monitor.log import State
+    from linnet.monitor.entry import State
     from linnet.respond.responder import Batches
     from linnet.serve.metrics import ModelMetrics
     from linnet.serve.pool import Lease, Pool

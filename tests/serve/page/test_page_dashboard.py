@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from opened_page import Opened, new_window
 
-from linnet.monitor.log import Entry
+from linnet.monitor.entry import Entry
 from linnet.respond.prices import trillionths
 from linnet.serve import Catalog, ServeConfig, Served, Server
 from linnet.serve.keys import KeyLimits, add_key

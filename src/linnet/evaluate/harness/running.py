@@ -28,9 +28,10 @@ from linnet import artifact, output
 from linnet.config import Config, option, to_mapping
 from linnet.errors import ConfigError, DataError, LinnetError, MissingExtraError
 from linnet.evaluate.config import TasksConfig
+from linnet.evaluate.figures import measure
 from linnet.evaluate.harness.files import as_task, files_behind, is_file, own_files, refuse_code
 from linnet.evaluate.harness.model import language_model
-from linnet.evaluate.metrics import Metric, mean, measure
+from linnet.evaluate.metrics import Metric, mean
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:

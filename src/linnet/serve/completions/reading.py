@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from linnet.generate.engine import Request
 from linnet.respond.conversation import ContextFullError
-from linnet.respond.engine import require_fitting
+from linnet.respond.fitting import require_fitting
 from linnet.serve.errors import ApiError
 from linnet.serve.sampling import check_streaming, constraint_of, most_tokens, sampling_of
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from linnet.respond.engine import Requests, repeated
+from linnet.respond.engine_requests import Requests, repeated
 from linnet.respond.pieces import Finish
 from linnet.serve.asgi import Call
 from linnet.serve.completions.reading import Asked, read

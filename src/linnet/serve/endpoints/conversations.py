@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from linnet.database import StoreError
 from linnet.respond.pieces import new_id
 from linnet.serve.asgi import Call
-from linnet.serve.conversations import (
-    ConversationStore,
+from linnet.serve.conversations import ConversationStore
+from linnet.serve.endpoint import Endpoint
+from linnet.serve.errors import ApiError
+from linnet.serve.kept_items import (
     DuplicateItemError,
     LongHistoryError,
     MissingError,
     Order,
     Page,
 )
-from linnet.serve.endpoint import Endpoint
-from linnet.serve.errors import ApiError
 from linnet.serve.logs import LOGGER
 from linnet.serve.responses_api.items import INPUT_ITEMS, read_items
 from linnet.serve.schemas import COUNT, TEXT, listed, record

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from linnet.errors import ConfigError, LinnetError
 from linnet.respond.conversation import ContextFullError
-from linnet.respond.engine import require_fitting
+from linnet.respond.fitting import require_fitting
 from linnet.serve.asgi import Call, ClientLeftError
 from linnet.serve.endpoint import Endpoint
 from linnet.serve.errors import ApiError, context_full, failed, stopping

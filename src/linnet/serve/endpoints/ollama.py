@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from linnet.generate.engine import Request
 from linnet.respond.conversation import ContextFullError
-from linnet.respond.engine import EngineResponder, Requests, require_fitting
+from linnet.respond.engine import EngineResponder
+from linnet.respond.engine_requests import Requests
+from linnet.respond.fitting import require_fitting
 from linnet.serve.asgi import Call
 from linnet.serve.endpoint import Endpoint
 from linnet.serve.endpoints.embeddings import embedded
