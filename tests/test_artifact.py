@@ -446,6 +446,17 @@ def test_a_full_disk_is_one_error_however_it_is_reported(error: Exception, tmp_p
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a limit of POSIX")
+def test_a_limit_on_files_is_named_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (200_000, resource.RLIM_INFINITY))
+    with pytest.raises(OutputError, match=r"none may be larger than 200\.0 KB .*ulimit -f"):
+        output.require_file_size(96 << 20, purpose="the corpus")
+    monkeypatch.undo()
+    output.require_file_size(1, purpose="the corpus")
+
+
 def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     output.write_text(tmp_path / "made", "old")
     with pytest.raises(UnicodeEncodeError):

@@ -144,6 +144,20 @@ def require_space(path: Path, needed: int, *, purpose: str) -> None:
         )
 
 
+def require_file_size(needed: int, *, purpose: str) -> None:
+    """Raise OutputError where the process may not write files of ``needed`` bytes."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        raise OutputError(
+            f"{purpose} needs files of {human_bytes(needed)}, but none may be larger than "
+            f"{human_bytes(limit)} here; raise the limit (ulimit -f)"
+        )
+
+
 def human_bytes(count: float) -> str:
     """``1536`` as ``1.5 KB`` (powers of 1000, as disks are sold)."""
     for unit in ("B", "KB", "MB", "GB"):

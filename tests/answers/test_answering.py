@@ -145,6 +145,46 @@ def test_a_list_with_what_leads_to_it_is_one_citation(assistant: Assistant) -> N
     assert citation.text == GUIDE[GUIDE.index("To reset") :]
 
 
+@pytest.mark.parametrize(
+    ("language", "texts", "asked", "fragments", "said"),
+    [
+        ("en", ["Lease", "The lease ends on 3 May 2027.", "The rent is 900 euros.",
+                "The loan ends in June 2030."],
+         "When does the lease end?",
+         ["and the rent?", "What about the rent?", "As for the rent?", "rent?"], "900"),
+        ("en", ["Lease", "The lease ends on 3 May 2027.", "The rent is 900 euros.",
+                "The loan ends in June 2030."],
+         "When does the lease end?", ["and the loan?"], "2030"),
+        ("de", ["Mietvertrag", "Der Mietvertrag endet am 3. Mai 2027.", "Die Miete ist 900 Euro."],
+         "Wann endet der Mietvertrag?",
+         ["Und die Miete?", "Was ist mit der Miete?", "Wie sieht es mit der Miete aus?"], "900"),
+        ("es", ["Contrato", "El contrato termina el 3 de mayo de 2027.",
+                "La renta es de 900 euros."],
+         "¿Cuándo termina el contrato?",
+         ["¿Y la renta?", "¿Qué hay de la renta?", "¿En cuanto a la renta?"], "900"),
+        ("ru", ["Договор аренды", "Договор аренды заканчивается 3 мая 2027 года.",
+                "Залог составляет 900 евро."],
+         "Когда заканчивается договор аренды?",
+         ["А залог?", "А что насчёт залога?", "Что с залогом?"], "900"),
+        ("fr", ["Bail", "Le bail se termine le 3 mai 2027.", "Le loyer est de 900 euros."],
+         "Quand se termine le bail ?",
+         ["Et le loyer ?", "Qu'en est-il du loyer ?", "Quid du loyer ?"], "900"),
+    ],
+)  # fmt: skip
+def test_something_of_the_same_is_answered(
+    language: str, texts: list[str], asked: str, fragments: list[str], said: str
+) -> None:
+    title, *rest = texts
+    index = PassagesInMemory([
+        Passage(text, (Place("a.md", 100 * at, 100 * at + len(text)),), title, language=language)
+        for at, text in enumerate(rest)
+    ])  # fmt: skip
+    assistant = Assistant(index)
+    for fragment in fragments:
+        answer = assistant.ask(fragment, [Turn(asked, "")])
+        assert said in answer.answer, (fragment, answer.answer)
+
+
 def test_a_follow_up_is_answered(assistant: Assistant) -> None:
     turns = [Turn("When was the Kestrel router introduced?", "In March 2021.")]
     answer = assistant.ask("Who designed it?", turns)

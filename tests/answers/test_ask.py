@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from linnet.answers import Assistant
 from linnet.cli.ask import app
-from linnet.errors import ConfigError, DataError
+from linnet.errors import ConfigError, DataError, EngineError
 from linnet.retrieval import make_index
 
 pytestmark = pytest.mark.usefixtures("reading_here")
@@ -91,6 +93,37 @@ def test_a_line_out_for_each_line_in(index: Path, tmp_path: Path) -> None:
     again, error = ask(str(index), "--questions", "-", given=json.dumps(rows[0]))
     assert error is None
     assert json.loads(again)["citations"] == found[0]["citations"]
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (EngineError("the model failed"), "line 1: the model failed"),
+        (TimeoutError(), "line 1: TimeoutError"),
+        (ZeroDivisionError("by\nzero"), "line 1: ZeroDivisionError: by zero"),
+    ],
+)
+def test_a_question_whose_answer_fails_is_a_line_and_no_bad_one(
+    error: Exception, named: str, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = Assistant.ask
+
+    def ask_or_fail(self: Assistant, question: str, *given: Any, **more: Any) -> Any:
+        if question == "fail":
+            raise error
+        return answer(self, question, *given, **more)
+
+    monkeypatch.setattr(Assistant, "ask", ask_or_fail)
+    file = tmp_path / "questions.jsonl"
+    file.write_text('{"question": "fail"}\n{\n{"question": "How much does the router cost?"}\n')
+    said, raised = ask(str(index), "--questions", str(file))
+    failed, bad, good = map(json.loads, said.splitlines())
+    assert (failed["id"], bad["id"], good["answer"]) == ("1", None, "It costs 49 euros.")
+    assert failed["error"].endswith(named)
+    assert "1 line held no question, 1 question failed" in str(raised)
+    file.write_text('{"question": "fail"}')
+    _, raised = ask(str(index), "--questions", str(file))
+    assert str(raised) == f"{file}: 1 question failed; see above"
 
 
 def test_a_question_or_a_file_of_them(index: Path) -> None:

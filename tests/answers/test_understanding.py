@@ -103,6 +103,16 @@ def test_a_subject_is_carried_through_a_conversation() -> None:
     assert asked.alone == "What are the complications of Marfan syndrome?"
 
 
+def test_a_fragment_may_ask_for_something_of_the_same() -> None:
+    turns = [Turn("When does the lease end?", ""), Turn("And the rent?", "")]
+    found = understand("And what about the deposit?", turns)
+    assert found.alone == "When does the deposit end?"
+    assert found.otherwise is not None
+    assert found.otherwise.alone == "the deposit of lease?"  # and not of the rent
+    for complete in ("And in Spain?", "And who signed it?", "And its end?", "Where is Oslo?"):
+        assert understand(complete, turns).otherwise is None
+
+
 def test_a_title_tells_what_was_asked_about() -> None:
     turns = [Turn("How do people live with rapid-onset dystonia parkinsonism?", "")]
     titles = ["rapid-onset dystonia parkinsonism"]

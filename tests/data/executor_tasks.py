@@ -119,7 +119,8 @@ def swell(item: dict[str, Any], job: Job) -> Messages:
 
 
 def full(item: dict[str, Any], job: Job) -> Messages:
-    """What becomes of texts when the spool can take no more."""
+    """What becomes of texts when the spool can take no more; with ``longest``, no more than it
+    has."""
     import errno
 
     class Full:
@@ -127,9 +128,10 @@ def full(item: dict[str, Any], job: Job) -> Messages:
             return 0
 
         def write(self, data: bytes) -> int:
-            raise OSError(errno.ENOSPC, "no room")
+            raise OSError(errno.EFBIG if "longest" in item else errno.ENOSPC, "no room")
 
-    job._spool = Full()  # type: ignore[assignment]
+    if job.flush() >= item.get("longest", 0):
+        job._spool = Full()  # type: ignore[assignment]
     yield {"place": job.store("a text")}
 
 

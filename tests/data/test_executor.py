@@ -159,6 +159,16 @@ def test_a_full_disk_ends_the_run(spools: Path) -> None:
     assert caught.value.errno == errno.ENOSPC
 
 
+def test_a_spool_that_may_not_grow_is_no_fault_of_a_document(spools: Path) -> None:
+    # What fits no more into one that has something already fits into a new one.
+    found = last(answers(spools, "full", [(0, {"longest": 1}), (1, {"longest": 1})]))
+    assert {number: answer.reason for number, answer in found.items()} == {0: "", 1: ""}
+    # What never fits is named by what limits it, and is tried again another time.
+    (answer,) = answers(spools, "full", [(0, {"longest": 0})])
+    assert answer.reason.startswith("needs a larger file than may be written here (ulimit -f")
+    assert answer.transient
+
+
 def test_what_is_left_behind_is_cleared(spools: Path) -> None:
     found = last(answers(spools, "behave", behaving("litter", "litter", "litter")))
     assert [a.reason for a in found.values()] == ["", "", ""]

@@ -16,7 +16,7 @@ from linnet.cli.index import app as index_app
 from linnet.cli.search import app as search_app
 from linnet.data import prepare, stored_texts
 from linnet.data.config import DataConfig
-from linnet.errors import ArtifactError, ConfigError, DataError
+from linnet.errors import ArtifactError, ConfigError, DataError, OutputError
 from linnet.retrieval import Index, make_index
 from linnet.retrieval.indexing import for_search, update_index
 
@@ -150,6 +150,21 @@ def test_many_queries_are_a_line_each(made: Path, tmp_path: Path) -> None:
         assert f"line {number}: expected" in row["error"]
     assert isinstance(result.exception, DataError)
     assert "3 lines held no question" in str(result.exception)
+
+
+def test_a_folder_of_documents_is_no_place_for_an_index(tmp_path: Path) -> None:
+    docs, other = tmp_path / "docs", tmp_path / "other"
+    for folder in (docs, other):
+        folder.mkdir()
+        (folder / "note.txt").write_text(NOTE)
+    for out in (docs, other, other / "note.txt"):
+        with pytest.raises(OutputError, match="choose another output directory"):
+            make_index(docs, out)
+    assert [file.name for file in (*docs.iterdir(), *other.iterdir())] == ["note.txt"] * 2
+    # An index that is there already is kept up, whatever else came to lie beside it.
+    made = make_index(docs, docs / "index")
+    (docs / "index" / "mine.txt").write_text("a note")
+    assert make_index(docs, docs / "index").content == made.content
 
 
 def test_people_read_where_it_stands(made: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from linnet import respond
 from linnet.answers import Assistant
+from linnet.answers.evidence import Draft
 from linnet.answers.responder import DocumentsResponder
 from linnet.errors import ModelError
 from linnet.respond import (
@@ -38,6 +39,7 @@ from linnet.respond.pieces import Piece, TokenScore
 from linnet.retrieval import Passage as PlacedPassage
 from linnet.retrieval import PassagesInMemory
 from linnet.retrieval import Place as PlaceIn
+from linnet.routing.beyond import BeyondDocuments
 from linnet.routing.policy import PolicyError, Verdict
 from linnet.routing.responder import Fixed, RoutingResponder
 from linnet.routing.router import LOCAL, Route, Router, RouterConfig, Rule
@@ -326,6 +328,58 @@ def test_a_question_to_documents_is_looked_for_once() -> None:
     assert len(looked) == 1
     list(respond.stream(routing, asked, Context()))  # another call looks again
     assert len(looked) == 2
+    routing.close()
+
+
+class Astray:
+    """Writes what has nothing to do with the question, which is not shown."""
+
+    def draft(self, evidence: Any, **more: Any) -> Draft:
+        return Draft("Rex is a dog.", written_by="model", measures={"coverage": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("first", "asked", "route", "given", "wrote_it"),
+    [
+        (ATTEMPT, "When does the library open?", None, "The library opens at nine.", "notes"),
+        (CLOUD, "When does the library open?", None, "The library opens at nine.", "notes"),
+        # Nobody finds it in the documents; or whoever asks wants to hear that model.
+        (ATTEMPT, "Who won the cup in 2031?", None, "no idea", "cloud"),
+        (CLOUD, "Who won the cup in 2031?", None, "no idea", "cloud"),
+        (HERE, "When does the library open?", "cloud", "no idea", "cloud"),
+    ],
+)
+@pytest.mark.parametrize("knows", [True, False])
+def test_an_answer_of_the_documents_comes_before_what_a_model_knows(
+    first: Route, asked: str, route: str | None, given: str, wrote_it: str, knows: bool
+) -> None:
+    text = "The library opens at nine."
+    assistant = Assistant(
+        PassagesInMemory([PlacedPassage(text, (PlaceIn("a.txt", 0, len(text)),))])
+    )
+    local = DocumentsResponder(assistant, name="notes")
+    alone = Scripted("cloud", *says("no idea"))
+    drafting = {"name": "notes", "writer": Astray()}
+    cloud = BeyondDocuments(assistant, beyond=alone, **drafting) if knows else (
+        DocumentsResponder(assistant, **drafting)
+    )  # fmt: skip
+    routing = RoutingResponder(local, {"cloud": cloud}, Chosen(first, REJECTED), name="auto")
+    context = Context(route=route)
+    question = conversation([{"role": "user", "content": asked}])
+    found = list(respond.stream(routing, question, context))
+    if not knows and wrote_it == "cloud":  # then it is the documents' answer, or refusal
+        given, wrote_it = text if "library" in asked else "", "notes"
+    assert (text_of(found), wrote(found).model) == (given, wrote_it)
+    assert any(isinstance(piece, Refusal) for piece in found) == (not given)
+    assert len(alone.asked) == (wrote_it == "cloud")
+    about = [piece for piece in found if isinstance(piece, Decision)]
+    assert any(piece.subject == "documents" for piece in about) == (wrote_it == "cloud")
+    assert context.record.choices == 1
+    if given == text:  # it can be judged as the answer that it is
+        said = assistant.given.judged(context.record.id, "", good=True)
+        assert said is not None
+        assert not said.refused
+        assert said.citations
     routing.close()
 
 

@@ -240,6 +240,10 @@ class Assistant:
             return known
         understood = self.understand(question, turns, collections=collections)
         evidence = self.gather(understood, collections=collections)
+        if understood.otherwise is not None and (coverage := _coverage(evidence)) < 1:
+            other = replace(understood.otherwise, text=question)
+            found = self.gather(other, collections=collections)
+            evidence = found if _coverage(found) > coverage else evidence
         if context is not None:
             context.found[key] = evidence
         return evidence
@@ -279,6 +283,14 @@ class Assistant:
         if reranker is None:
             return None
         return functools.partial(reranker.score, budget=READING)
+
+
+def _coverage(evidence: Evidence) -> float:
+    """The share of the question's words that the passages have where they answer; 0 where not."""
+    draft = extract(evidence)
+    if not is_enough(draft):
+        return 0.0
+    return draft.measures.get("coverage", 1.0)
 
 
 def _exchange(evidence: Evidence, draft: Draft) -> Exchange:

@@ -47,6 +47,9 @@ class Question:
     """Its parts as they are understood, where there are several."""
     subject: str = ""
     """What it is about, in its own words."""
+    otherwise: Question | None = None
+    """What it means if it does not go on with the earlier question about something else, but asks
+    for something of the same: after "When does the lease end?", "and the rent?"."""
     notes: tuple[str, ...] = ()
     """What was changed or left out on the way, in words."""
 

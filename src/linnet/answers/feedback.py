@@ -93,10 +93,14 @@ class GivenAnswers:
         self._lock = threading.Lock()
 
     def add(self, said: Feedback) -> None:
-        """Remember an answer; the oldest makes place for it."""
+        """Remember an answer; the oldest makes place for it. Where several were written to one
+        question, one that answers is given and no refusal."""
         kept = replace(said, citations=said.citations[:_MOST_SPANS])
         key = said.answer, said.by
         with self._lock:
+            before = self._answers.get(key)
+            if said.refused and before is not None and not before.said.refused:
+                return
             self._answers[key] = _Given(kept)
             self._characters -= self._texts.pop(key, 0)
             self._texts[key] = len(said.prompt) + len(said.text)

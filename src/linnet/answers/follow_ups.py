@@ -40,6 +40,8 @@ class Before:
     answer: str = ""
     title: str = ""
     """Of the document that the question named."""
+    owner: str = ""
+    """The subject of the last question that did not go on from one before."""
 
 
 def completed(parts: list[str], language: Language, titles: Titles | None) -> list[str]:
@@ -62,7 +64,26 @@ def completed_within(asked: str, before: Before, language: Language) -> str:
     """A complete question, with the document that an earlier one named."""
     alone = _complete(asked, before, language)
     depends = alone != _without_lead(asked, language)
-    if not before.title or not depends or framed(alone)[1]:
+    return _in_document(alone, before) if depends and not framed(alone)[1] else alone
+
+
+def otherwise_within(asked: str, before: Before, language: Language) -> str:
+    """The other reading of "and the rent?", which may ask for the rent of what the conversation is
+    about; empty where there is none."""
+    rest = _fragment(_without_lead(asked, language), language)
+    said = _said(rest, language)
+    words = words_of(said)
+    if not words or not before.owner:
+        return ""
+    if words[0].key in language.prepositions or has_any(
+        words, language.possessives | language.pronouns - language.articles
+    ):
+        return ""
+    return _in_document(_of(before.owner, said, language), before)
+
+
+def _in_document(alone: str, before: Before) -> str:
+    if not before.title:
         return alone
     return f'In "{before.title}", {alone[:1].lower()}{alone[1:]}'
 
@@ -81,16 +102,29 @@ def _complete(
     asks = is_interrogative(rest, language) or (first and first[0].key in language.auxiliaries)
     if bare := _bare_interrogative(rest, language):
         return _instead(bare, before.question, language)
-    words = words_of(rest)
-    if words and not asks and len(words) <= FRAGMENT and not language.every.search(rest) and (
-        elliptic or (question.endswith("?") and not has_any(words, language.auxiliaries))
-    ):  # fmt: skip
-        return _continued(rest, before, language)
+    if said := _fragment(question, language):
+        return _continued(said, before, language)
     if elliptic and asks:
         question = rest[:1].upper() + rest[1:]
     if not before.subject:
         return question
     return _with_subject(question, before, language, within=within)
+
+
+def _fragment(question: str, language: Language) -> str:
+    """What a question has that goes on from the one before, behind its "and" or "what about"; empty
+    where it is a question of its own."""
+    elliptic = language.elliptic.match(question)
+    rest = question[elliptic.end() :] if elliptic else question
+    words = words_of(rest)
+    first = words_of(rest[:80])[:1]
+    asks = is_interrogative(rest, language) or (first and first[0].key in language.auxiliaries)
+    if not words or asks or len(words) > FRAGMENT or language.every.search(rest):
+        return ""
+    goes_on = elliptic or (
+        question.endswith("?") and not has_any(words, language.auxiliaries)
+    )  # fmt: skip
+    return rest if goes_on else ""
 
 
 def _without_lead(asked: str, language: Language) -> str:
@@ -127,7 +161,7 @@ def _instead(interrogative: str, question: str, language: Language) -> str:
 
 def _continued(rest: str, before: Before, language: Language) -> str:
     """A question that goes on from the one before: "and in Germany?", "and the treatment?"."""
-    said = rest.strip(ENDS)
+    said = _said(rest, language)
     words = words_of(said)
     if not words:
         return rest
@@ -147,8 +181,7 @@ def _continued(rest: str, before: Before, language: Language) -> str:
         return _with_subject(f"{said}?", before, language)
     content = [word for word in words if word.key not in language.function]
     if content and all(word.key in language.aspects for word in content):
-        what = bare(said, language)
-        return language.possessed.format(what=what, whose=before.subject) + "?"
+        return _of(before.subject, said, language)
     place = asked.casefold().rfind(before.subject.casefold())
     if place < 0 or len(asked.casefold()) != len(asked):
         return f"{asked} {said}?"
@@ -158,6 +191,20 @@ def _continued(rest: str, before: Before, language: Language) -> str:
         if own and own[0].key in language.articles and not head[own[0].end :].strip():
             head = head[: own[0].start]
     return f"{head}{said}{asked[place + len(before.subject) :]}?"
+
+
+def _said(rest: str, language: Language) -> str:
+    """The words of a fragment, without a preposition of the verb's: "wie sieht es mit X aus?"."""
+    said = rest.strip(ENDS)
+    words = words_of(said)
+    while len(words) > 1 and words[-1].key in language.prepositions:
+        words = words[:-1]
+        said = said[: words[-1].end]
+    return said
+
+
+def _of(whose: str, what: str, language: Language) -> str:
+    return language.possessed.format(what=bare(what, language), whose=whose) + "?"
 
 
 def _phrase_end(text: str, preposition: Word, language: Language) -> int:

@@ -105,12 +105,12 @@ def _phrase(words: list[Word], language: Language, verb_last: bool) -> list[Word
         if owned and words[place - 1].key in language.aspects:
             words = words[place + 1 :]
             break
-    if len(words) > 2 and words[0].text.islower() and words[1].key in language.articles:
-        words = words[1:]  # a verb: "se presentó el X"
+    words = _after_verb(words, language)
     while words and ((words[0].key in language.aspects and not language.of)
                      or (words[0].key in language.function
                      and words[0].key not in language.pronouns - language.articles)):  # fmt: skip
         words = words[1:]
+    words = _after_verb(words, language)
     if words and words[0].key in language.pronouns:
         return []
     end = next((at for at in range(1, len(words)) if words[at].key in language.prepositions
@@ -125,6 +125,13 @@ def _phrase(words: list[Word], language: Language, verb_last: bool) -> list[Word
     if all(word.key in language.function | language.aspects for word in words):
         return []
     return words[:_SUBJECT]
+
+
+def _after_verb(words: list[Word], language: Language) -> list[Word]:
+    """Without the verb before an article: "se presentó el X"."""
+    if len(words) > 2 and words[0].text.islower() and words[1].key in language.articles:
+        return words[1:]
+    return words
 
 
 def _titled(body: str, titles: Sequence[str]) -> str:

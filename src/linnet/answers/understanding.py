@@ -11,7 +11,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from linnet.answers.evidence import Asks, Question, Turn
-from linnet.answers.follow_ups import FRAGMENT, Before, completed, completed_within
+from linnet.answers.follow_ups import (
+    FRAGMENT,
+    Before,
+    completed,
+    completed_within,
+    otherwise_within,
+)
 from linnet.answers.languages import LANGUAGES, Expected, Language, language_of
 from linnet.answers.phrases import (
     ENDS,
@@ -68,7 +74,9 @@ def understand(text: str, turns: Sequence[Turn] = (), *, titles: Titles | None =
         notes += (f"of {len(parts)} questions the first {MOST_PARTS} are answered",)
         parts = parts[:MOST_PARTS]
     if len(parts) < 2:
-        return replace(_single(alone, language), text=text, notes=notes)
+        other = otherwise_within(asked, before, language)
+        otherwise = _single(other, language) if other and other != alone else None
+        return replace(_single(alone, language), text=text, otherwise=otherwise, notes=notes)
     parts = completed(parts, language, titles)
     each = tuple(_single(part, language) for part in parts)
     return Question(
@@ -129,15 +137,17 @@ def _before(turns: Sequence[Turn], titles: Titles | None) -> Before:
         asked, _ = _cleaned(turn.question)
         language = language_of(asked)
         if language is None:
-            before = Before(asked, before.subject, turn.answer)
+            before = replace(before, question=asked, answer=turn.answer, title="")
             continue
         alone = completed_within(asked, before, language)
         last = _parts(alone, language)[-1:] or [alone]
         found = titles(last[0]) if titles is not None else ()
         core, title = framed(last[0])
         subject = subject_of(core, language, found)
+        subject = subject or before.subject
+        owner = before.owner if otherwise_within(asked, before, language) else subject
         answer = turn.answer[:LONGEST_QUESTION]
-        before = Before(core, subject or before.subject, answer, title or before.title)
+        before = Before(core, subject, answer, title or before.title, owner)
     return before
 
 

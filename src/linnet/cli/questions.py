@@ -17,7 +17,7 @@ import typer
 
 from linnet.cli.terminal import err
 from linnet.config import parse_json, show
-from linnet.errors import ConfigError, DataError, LinnetError
+from linnet.errors import ConfigError, DataError, LinnetError, StoppedError
 
 LONGEST_LINE = 4 << 20
 """Bytes of a line of questions."""
@@ -28,27 +28,44 @@ Row = dict[str, Any]
 def answer_each(
     file: Path, answer: Callable[[Row], Row], *, read: Callable[[Row], Row] = dict
 ) -> None:
-    """A line out for each line in. What is wrong with a row, or went wrong with it, is its line's
-    ``error``; DataError is raised at the end where there was such a line.
+    """A line out for each line in. What is wrong with a row, or went wrong with its answer, is its
+    line's ``error``; LinnetError is raised at the end where there was such a line.
 
     ``read`` is given a row with ``id`` and ``question`` and gives it as ``answer`` takes it, or
     raises ValueError or ConfigError.
     """
-    bad = 0
+    bad = failed = 0
     for where, row in _rows(file, read):
-        try:
-            if isinstance(row, DataError):
-                raise row
-            found = answer(row)
-        except LinnetError as error:
+        if isinstance(row, DataError):
             bad += 1
-            said = str(error) if isinstance(row, DataError) else f"{where}: {error}"
-            found = {"id": None if isinstance(row, DataError) else row["id"], "error": said}
-            err.print(said, markup=False)
+            found: Row = {"id": None, "error": str(row)}
+        else:
+            try:
+                found = answer(row)
+            except StoppedError:
+                raise
+            except Exception as error:  # one of many: whatever it is, the others are answered
+                failed += 1
+                found = {"id": row["id"], "error": f"{where}: {_what(error)}"}
+        if "error" in found:
+            err.print(found["error"], markup=False)
         typer.echo(as_line(found))
         sys.stdout.flush()
-    if bad:
-        raise DataError(f"{file}: {bad:,} line{'s' if bad > 1 else ''} held no question; see above")
+    said = [f"{_amount(bad, 'line')} held no question"] * bool(bad)
+    said += [f"{_amount(failed, 'question')} failed"] * bool(failed)
+    if said:
+        raise (DataError if bad else LinnetError)(f"{file}: {', '.join(said)}; see above")
+
+
+def _what(error: Exception) -> str:
+    """An error in a line; one that nobody foresaw with its kind, which may be all that it says."""
+    if isinstance(error, LinnetError):
+        return str(error)
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+
+
+def _amount(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def as_line(value: Any) -> str:

@@ -67,6 +67,7 @@ REPORT = "report.json"
 FORGOTTEN = "forgotten"
 _WORKING = "working"
 _SPACE = 2.0  # disk needed while working, in sizes of the sources
+_FILE = 96 << 20  # bytes that a file must be allowed to have: libraries unpack tables of so many
 _DEAD_SHARE = 0.5  # of a spool that may be out of use
 
 
@@ -105,6 +106,7 @@ def prepare(
 
     def write(draft: Draft) -> None:
         total = sum(file.size for file in found.scan.files)
+        output.require_file_size(_FILE, purpose="preparing the documents")
         output.require_space(out, int(total * _SPACE), purpose="preparing the documents")
         try:
             with _Preparation(draft, out, files, config, executor, progress) as work:

@@ -29,6 +29,7 @@ _DETAIL = 200  # characters; it must not carry a document into a report
 _RETIREMENT = 1 << 30  # bytes in memory or in the spool
 # The disk or the way to it had a bad moment; the file itself may be sound.
 _PASSING = {errno.ENOSPC, errno.EIO, errno.ETIMEDOUT, errno.ESTALE, errno.ENFILE, errno.ENOMEM}
+_LIMITED = "needs a larger file than may be written here (ulimit -f, or the disk)"
 
 
 class SpoolError(Exception):
@@ -101,8 +102,8 @@ def answer(task: str, item: dict[str, Any], job: Job) -> Iterator[bytes]:
                 batch = _Batch()
         ended["retires"] = max(job.flush(), sandbox.resident_bytes()) > _RETIREMENT
     except SpoolError as error:
-        if error.number == errno.EFBIG:  # the spool is new for most items, so it is this one
-            ended |= {"reason": os.strerror(error.number).lower(), "retires": True}
+        if error.number == errno.EFBIG:  # in a new spool there may be room for it
+            ended |= {"reason": _LIMITED, "transient": True, "retires": True}
         else:  # no other item would fare better
             ended = {"failed": error.number}
     except MemoryError:
@@ -112,8 +113,9 @@ def answer(task: str, item: dict[str, Any], job: Job) -> Iterator[bytes]:
     except UnreadableError as error:
         ended |= {"reason": error.reason, "detail": error.detail[:_DETAIL]}
     except OSError as error:
-        reason = (error.strerror or "cannot be read").lower()
-        ended |= {"reason": reason, "transient": error.errno in _PASSING}
+        limited = error.errno == errno.EFBIG  # of a temporary file: nothing grows by being read
+        reason = _LIMITED if limited else (error.strerror or "cannot be read").lower()
+        ended |= {"reason": reason, "transient": limited or error.errno in _PASSING}
     except (Exception, SystemExit) as error:  # a parser's bug must cost this item only
         detail = f"{type(error).__name__}: {error}"[:_DETAIL]
         ended |= {"reason": "the parser failed", "detail": detail}

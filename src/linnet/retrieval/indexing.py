@@ -28,6 +28,11 @@ from linnet.retrieval.updating import index_texts
 __all__ = ["IndexConfig", "for_search", "index_corpus", "make_index", "update_index"]
 
 CORPUS = "corpus"
+_OWN = (
+    *(f"{name}/{artifact.MANIFEST}" for name in (CORPUS, KIND)),
+    *(f".{CORPUS}.{state}" for state in ("partial", "superseded")), f"{CORPUS}.forgotten.json",
+)  # fmt: skip
+"""Of these the place of an index has at least one, even one whose making was killed."""
 
 
 def make_index(
@@ -42,9 +47,11 @@ def make_index(
     corpus or a project, unmasked and read as they were for it.
 
     Run again it does what has changed. ``data``: how they are read; what training would leave
-    out is indexed too. Raises what ``linnet.prepare`` raises.
+    out is indexed too. Raises what ``linnet.prepare`` raises, and OutputError where ``out`` holds
+    anything but an index, such as the documents.
     """
     out, config = Path(out), config or IndexConfig()
+    output.check_output_directory(out, allowed=_OWN)
     sources = [source] if isinstance(source, str | Path) else list(source)
     made = _corpus_in(sources, out)
     if made is not None:

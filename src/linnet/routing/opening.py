@@ -91,7 +91,7 @@ class OpenRouting:
         }  # fmt: skip
         if not self.settings.router.beyond:
             return DocumentsResponder(local.assistant, **settings)
-        return BeyondDocuments(local.assistant, beyond=self.remote[name], model=name, **settings)
+        return BeyondDocuments(local.assistant, beyond=self.remote[name], **settings)
 
     def protect(self, assistant: Assistant) -> None:
         """Have text of its documents known that stays here, wherever it turns up."""

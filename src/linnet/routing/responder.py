@@ -2,6 +2,7 @@
 
     request, rules, router -> Route; perhaps a local answer first, which is judged
     a model beyond this machine, if policy and budget allow it; where it fails the next one
+    from documents, where it finds no answer in them: the local answer; else what the model knows
     the local answer where none of them gave one
 
 Remote models check policy and budget themselves (``models.open_models``), before anything is
@@ -20,43 +21,33 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from linnet.answers.responder import DocumentsResponder
 from linnet.errors import LinnetError
-from linnet.respond.context import BudgetExceededError, Context, Record
+from linnet.respond.context import Context
 from linnet.respond.conversation import ContextFullError, Conversation, ConversationError
 from linnet.respond.pieces import (
+    UNANSWERED,
     Attribution,
     Batch,
-    Citation,
-    Claim,
     Decision,
-    Failure,
-    Finish,
-    Outcome,
     Piece,
     Place,
-    Reasoning,
     Refusal,
     Status,
-    Text,
-    ToolCall,
-    ToolCallDelta,
 )
 from linnet.respond.prices import money
-from linnet.respond.remote_errors import RemoteError
 from linnet.respond.responder import Abilities, Batches, Responder
+from linnet.routing.answering import Call, HeldAnswer, UnansweredError, cause, route_json, said
+from linnet.routing.beyond import DOCUMENTS, BeyondDocuments
 from linnet.routing.policy import Policy, PolicyError
-from linnet.routing.resilience import code_of
 from linnet.routing.router import LOCAL, Route
 
 if TYPE_CHECKING:
     from linnet.routing.features import Attempt
 
-SUBJECT = "route"
-"""What decisions are about that say which model answers."""
 ATTEMPT = "attempt"
 """The state while a local answer is written that is not shown yet."""
 LONG = 8000
@@ -64,15 +55,10 @@ LONG = 8000
 USUAL_ANSWER = 4096
 """Tokens that a model beyond this machine may write at most where nobody says how many: budgets set
 aside what they would cost."""
-POLICY_CODES = ("policy", "not_allowed")
-"""Of errors that say that something may not leave this machine."""
 NOT_FOR_KEY = (
     "models beyond this machine are not for everyone who may ask: they are for this machine "
     "where no key is needed, and for keys made with --remote"
 )
-_TOO_LONG = "context_length_exceeded"
-_CONTENT = (Text, Reasoning, Refusal, ToolCall, ToolCallDelta, Claim, Citation)
-"""What cannot be taken back once it was given out."""
 
 
 class Chooses(Protocol):
@@ -163,7 +149,7 @@ class RoutingResponder:
 
     async def respond(self, conversation: Conversation, context: Context) -> Batches:
         """See :class:`Responder`."""
-        call = _Call(conversation, context)
+        call = Call(conversation, context)
         route = await self._decided(lambda: self._chosen(conversation, context), conversation)
         if route.judges_attempt:
             async with contextlib.aclosing(self._try_here(call)) as batches:
@@ -171,10 +157,15 @@ class RoutingResponder:
                     yield batch
             route = await self._decided(lambda: self._judged(call), conversation)
         while not call.ended:
-            call.decide(route)
+            if route is not call.route:
+                call.decide(route)
             async with contextlib.aclosing(self._answer(call)) as batches:
                 async for batch in batches:
                     yield batch
+            if call.attempt is None and self._asks_here(call):
+                async with contextlib.aclosing(self._try_here(call)) as batches:
+                    async for batch in batches:
+                        yield batch
             if not call.ended:
                 route = self._next(call)
 
@@ -248,10 +239,12 @@ class RoutingResponder:
             reason = reason or verdict.reason
         return reason
 
-    def _next(self, call: _Call) -> Route:
+    def _next(self, call: Call) -> Route:
         """Who is asked instead of one that gave no answer. Raises its error where nobody is."""
         error, route = call.errors[-1], call.route
         is_local = route.model == LOCAL
+        if isinstance(error, UnansweredError) and not is_local:
+            return self._after_documents(call)
         left = [name for name in self.remote if name not in call.tried]
         if is_local and not (
             isinstance(error, ContextFullError)
@@ -261,21 +254,47 @@ class RoutingResponder:
             # What kept the model from answering that was chosen says more.
             raise call.errors[0] if isinstance(error, ConversationError) else error
         if left:
-            return Route(left[0], _said(error, is_local), "ability" if is_local else _cause(error))
+            return Route(left[0], said(error, is_local), "ability" if is_local else cause(error))
         first = call.errors[0]  # of the model that was chosen, which says more than the others'
         if self.local is None or LOCAL in call.tried:
             raise first
-        return Route(LOCAL, _said(first, is_local), _cause(first))
+        return Route(LOCAL, said(first, is_local), cause(first))
 
-    async def _try_here(self, call: _Call) -> Batches:
+    def _asks_here(self, call: Call) -> bool:
+        """Whether an answer from documents is looked for here, as a model elsewhere found none."""
+        if call.ended or not isinstance(call.errors[-1], UnansweredError):
+            return False
+        route = call.route  # who asked for a model by its name has it answer as it can
+        return route.decided_by != "request" or self._beyond(route.model) is None
+
+    def _after_documents(self, call: Call) -> Route:
+        """Who is asked where a model found no answer in the documents: whoever found one here, and
+        where nobody did the same model without them, or else nobody."""
+        route, attempt = call.route, call.attempt
+        if attempt is not None and attempt.answers:
+            reason = f"{route.model} finds no answer in the documents; that from here stands"
+            return Route(LOCAL, reason, "attempt")
+        if self._beyond(route.model) is None:
+            return Route(LOCAL, str(call.errors[-1]), "attempt")
+        call.without.add(route.model)
+        reason = f"they do not seem to answer this; {route.model} answers from what it knows"
+        call.told.append(Decision(DOCUMENTS, "without", reason))
+        return route
+
+    def _beyond(self, name: str) -> Responder | None:
+        """A model without the documents, if it may be asked so."""
+        responder = self.remote.get(name)
+        return responder.beyond if isinstance(responder, BeyondDocuments) else None
+
+    async def _try_here(self, call: Call) -> Batches:
         """Have the answer written here, and keep it; meanwhile say what is done."""
         assert self.local is not None
         asked, abilities = call.conversation, self.local.abilities
         if self.router.needs_scores and abilities.logprobs:
             asked = asked.replace(logprobs=True)
-        attempt = call.attempt = _Attempt()
+        attempt = call.attempt = HeldAnswer()
         if call.context.interval != math.inf:
-            yield [Status(ATTEMPT, f"{abilities.name} answers first")]
+            yield [Status(ATTEMPT, f"{abilities.name} answers{'' if call.tried else ' first'}")]
         with call.context.part(interval=math.inf) as own:
             attempt.record = own.record
             try:
@@ -289,23 +308,23 @@ class RoutingResponder:
                 attempt.error = error
         attempt.seconds = time.monotonic() - own.record.began
 
-    def _judged(self, call: _Call) -> Route:
+    def _judged(self, call: Call) -> Route:
         """What becomes of the local answer."""
-        from linnet.routing.features import Attempt
+        from linnet.routing import features
 
         attempt = call.attempt
         assert attempt is not None
         if attempt.error is None:
             return self.router.judge(
-                call.conversation, Attempt.of(call.conversation, attempt.pieces)
+                call.conversation, features.Attempt.of(call.conversation, attempt.pieces)
             )
         call.errors.append(attempt.error)
         first = next(iter(self.remote), None)
         if first is None:
             raise attempt.error
-        return Route(first, _said(attempt.error, True), "failure")
+        return Route(first, said(attempt.error, True), "failure")
 
-    async def _answer(self, call: _Call) -> Batches:
+    async def _answer(self, call: Call) -> Batches:
         """The answer of the model that was decided on; without an end where it gives none."""
         name = call.route.model
         call.tried.add(name)
@@ -315,6 +334,8 @@ class RoutingResponder:
                 yield self._end(call)
             return
         responder = self.local if name == LOCAL else self.remote[name]
+        if name in call.without:
+            responder = self._beyond(name)
         assert responder is not None
         try:
             async with contextlib.aclosing(self._written(call, responder)) as batches:
@@ -331,18 +352,24 @@ class RoutingResponder:
             else:
                 call.drop(None if name == LOCAL else error)
 
-    async def _written(self, call: _Call, responder: Responder) -> Batches:
+    async def _written(self, call: Call, responder: Responder) -> Batches:
         """The pieces of one responder but those that end the answer; before the first word nothing
         but what it is doing."""
-        asked = call.conversation if responder is self.local else _bounded(call.conversation)
+        is_local = responder is self.local
+        asked = call.conversation if is_local else _bounded(call.conversation)
+        drafts = isinstance(responder, DocumentsResponder) and not is_local
         async with contextlib.aclosing(responder.respond(asked, call.context)) as batches:
             async for batch in batches:
+                if drafts and not call.given and any(map(_is_unanswered, batch)):
+                    call.take([piece for piece in batch if isinstance(piece, Decision)])
+                    name = call.route.model
+                    raise UnansweredError(f"{name} finds no answer in the documents")
                 if told := call.take(batch):
                     yield told
         if rest := call.rest():
             yield rest
 
-    def _end(self, call: _Call) -> Batch:
+    def _end(self, call: Call) -> Batch:
         """Who wrote it, and the end."""
         call.ended = True
         record, route = call.context.record, call.route
@@ -370,135 +397,8 @@ class RoutingResponder:
         return [wrote, *call.finishes]
 
 
-class _Call:
-    """One answer on its way."""
-
-    def __init__(self, conversation: Conversation, context: Context) -> None:
-        self.conversation, self.context = conversation, context
-        self.route = Route(LOCAL, "")
-        self.attempt: _Attempt | None = None
-        self.tried: set[str] = set()
-        self.errors: list[LinnetError] = []
-        """Why models gave no answer, in order."""
-        self.told: list[Piece] = []
-        """What is to be told with the next pieces: decisions and failures."""
-        self.given = False
-        """Whether something of the answer was given out."""
-        self.ended = False
-        self.outcome: Outcome | None = None
-        self.finishes: list[Piece] = []
-        """The ends of the choices, which come when all is known of the call."""
-        self._held: list[Piece] = []
-        self._open: dict[int, ToolCallDelta] = {}
-        """The calls that were begun, as far as they came, by choice."""
-
-    def decide(self, route: Route) -> None:
-        """Go on with this model, as if nobody had been asked before."""
-        self.route = route
-        self.context.record.choices, self.context.record.first_at = 0, None
-        self.context.record.facts["route"] = {"model": route.model, **route_json(route)}
-        self.told.append(Decision(SUBJECT, route.model, route.reason))
-
-    def take(self, batch: Batch) -> Batch:
-        """What is to be given out now."""
-        found: list[Piece] = []
-        for piece in batch:
-            match piece:
-                case Finish():
-                    self.finishes.append(piece)
-                    continue
-                case Outcome():
-                    self.outcome = piece
-                case ToolCallDelta():
-                    begun = self._open.get(piece.choice)
-                    if begun is not None and begun.id == piece.id:
-                        arguments = begun.arguments + piece.arguments
-                        self._open[piece.choice] = dataclasses.replace(piece, arguments=arguments)
-                    else:
-                        self._open[piece.choice] = piece
-                case ToolCall():
-                    self._open.pop(piece.choice, None)
-            found.append(piece)
-        if self.given:
-            return found
-        if any(isinstance(piece, _CONTENT) for piece in found):
-            return self._begin(found)
-        own = [piece for piece in found if isinstance(piece, Status) and piece.state != "writing"]
-        self._held += [piece for piece in found if piece not in own]
-        return own
-
-    def rest(self) -> Batch:
-        """What was held back of an answer that has no word."""
-        return [] if self.given else self._begin([])
-
-    def replayed(self) -> Batch:
-        """The local answer that was written before."""
-        attempt = self.attempt
-        assert attempt is not None
-        record = self.context.record
-        record.add(attempt.record)
-        record.choices += attempt.record.choices
-        pieces = attempt.pieces
-        if not self.conversation.logprobs:
-            pieces = [_without_scores(piece) for piece in pieces]
-        return [*self.take(pieces), *self.rest()]
-
-    def drop(self, error: LinnetError | None) -> None:
-        """Nothing was given out; what was decided on the way is told, and ``error``, if any."""
-        self.told += [piece for piece in self._held if isinstance(piece, Decision | Failure)]
-        if error is not None and _cause(error) == "failure":
-            self.told.append(Failure(str(error), code=code_of(error)))
-        self._held, self.finishes, self.outcome = [], [], None
-        self._open.clear()
-
-    def broken_off(self) -> Batch:
-        """The end of an answer that cannot go on: as if it had been cut there."""
-        error = self.errors[-1]
-        pieces: list[Piece] = [Failure(str(error), code=code_of(error))]
-        for begun in self._open.values():
-            pieces.append(
-                ToolCall(
-                    begun.id, begun.name, begun.arguments, custom=begun.custom,
-                    choice=begun.choice, origin=begun.origin,
-                )
-            )  # fmt: skip
-        ended = {piece.choice for piece in self.finishes}
-        self.finishes += [
-            Finish("length", choice=choice)
-            for choice in range(self.conversation.choices)
-            if choice not in ended
-        ]
-        return pieces
-
-    def _begin(self, found: list[Piece]) -> Batch:
-        self.given = True
-        self.context.record.first_at = self.context.record.first_at or time.monotonic()
-        told, held = self.told, self._held
-        self.told, self._held = [], []
-        return [*told, *held, *found]
-
-
-@dataclass
-class _Attempt:
-    """A local answer that is not given out yet."""
-
-    record: Record = field(default_factory=Record)
-    pieces: list[Piece] = field(default_factory=list)
-    error: LinnetError | None = None
-    seconds: float = 0.0
-
-    def take(self, batch: Batch) -> Batch:
-        """Keep them; what is being done is told at once."""
-        told = [piece for piece in batch if isinstance(piece, Status) and piece.state != "writing"]
-        self.pieces += [piece for piece in batch if piece not in told]
-        return told
-
-
-def route_json(route: Route) -> dict[str, Any]:
-    """What decided, and why."""
-    about = {"decided_by": route.decided_by, "reason": route.reason}
-    figures = {"score": route.score, "threshold": route.threshold}
-    return about | {name: value for name, value in figures.items() if value is not None}
+def _is_unanswered(piece: Piece) -> bool:
+    return isinstance(piece, Refusal) and piece.reason == UNANSWERED
 
 
 def _bounded(conversation: Conversation) -> Conversation:
@@ -507,31 +407,3 @@ def _bounded(conversation: Conversation) -> Conversation:
     if not conversation.fill_context or sampling.max_tokens <= USUAL_ANSWER:
         return conversation
     return conversation.replace(sampling=dataclasses.replace(sampling, max_tokens=USUAL_ANSWER))
-
-
-def _without_scores(piece: Piece) -> Piece:
-    if isinstance(piece, Text) and piece.scores:
-        return dataclasses.replace(piece, scores=())
-    if isinstance(piece, Finish) and piece.score is not None:
-        return dataclasses.replace(piece, score=None)
-    return piece
-
-
-def _cause(error: LinnetError) -> str:
-    """What it was that kept a model from answering, as ``Route.decided_by`` has it."""
-    if isinstance(error, BudgetExceededError):
-        return "budget"
-    code = getattr(error, "code", None)
-    return "policy" if code in POLICY_CODES else "failure"
-
-
-def _said(error: LinnetError, is_local: bool) -> str:
-    """Why somebody else answers, as it is logged: nothing that names files of this machine, and no
-    words of another one's, which may be those of whoever asked."""
-    if is_local and not isinstance(error, ConversationError):
-        return "the local model failed"
-    if isinstance(error, RemoteError):
-        return error.unquoted
-    if not is_local and error.__class__ is ConversationError and code_of(error) == _TOO_LONG:
-        return "the conversation is too long for the model there"
-    return str(error)

@@ -80,7 +80,7 @@ ENGLISH = Language(
         r"nice to meet you|how are you(?: doing)?(?: today)?|please help(?: me)?",
     ),
     elliptic=pattern(
-        r"(?:and\s+)?(?:what|how)\s+about\s+|(?:and|but|or)\s+(?:also\s+|then\s+)?"
+        r"(?:and\s+)?(?:what|how)\s+about\s+|(?:and\s+)?as\s+for\s+|(?:and|but|or)\s+(?:also\s+|then\s+)?"
         r"|(?:the\s+)?same\s+(?:question\s+)?(?:for|with|about)\s+"
     ),
     aspects=words(

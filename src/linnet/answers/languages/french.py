@@ -58,7 +58,8 @@ FRENCH = Language(
         r"j['’]espère [^.!?]{1,60}?|(?:excusez-moi|désolée?)(?: [^.!?]{1,40}?)?",
     ),
     elliptic=pattern(
-        r"(?:et\s+)?qu['’]en\s+est-il\s+(?:de\s+la|des|du|de|d['’])\s*"
+        r"(?:et\s+)?(?:qu['’]en\s+est-il|quid)\s+(?:de\s+la|des|du|de|d['’])\s*"
+        r"|(?:et\s+)?quant\s+(?:à\s+la|aux|au|à)\s+"
         r"|(?:et|mais|ou)\s+(?:aussi\s+)?|(?:la\s+)?même\s+(?:question|"
         r"chose)\s+pour\s+"
     ),

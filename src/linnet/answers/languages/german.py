@@ -72,8 +72,8 @@ GERMAN = Language(
         r"ich hoffe,? [^.!?]{1,60}?|(?:entschuldigung|entschuldigen sie)(?: [^.!?]{1,40}?)?",
     ),
     elliptic=pattern(
-        r"(?:und\s+)?(?:was|wie)\s+(?:ist|sieht\s+es|steht\s+es)\s+(?:mit|bei|"
-        r"aus\s+mit)\s+"
+        r"(?:und\s+)?(?:was|wie)\s+(?:ist(?:\s+es)?|gilt|sieht\s+es|steht\s+es)\s+"
+        r"(?:mit|bei|um|für|aus\s+mit)\s+"
         r"|(?:und|aber|oder)\s+(?:auch\s+)?|(?:das\s*)?(?:gleiche|selbe)\s+für\s+"
     ),
     aspects=words(

@@ -56,7 +56,7 @@ SPANISH = Language(
         r"espero que [^.!?]{1,60}?|(?:perdón|disculpa|disculpe)(?: [^.!?]{1,40}?)?",
     ),
     elliptic=pattern(
-        r"(?:y\s+)?(?:qué\s+(?:hay|pasa|tal))\s+(?:de|con|sobre)\s+"
+        r"(?:y\s+)?(?:qué\s+(?:hay|pasa|tal)|en\s+cuanto|respecto)\s+(?:de|con|sobre|a)\s+"
         r"|(?:y|e|pero|o)\s+(?:también\s+)?|lo\s+mismo\s+(?:para|con)\s+"
     ),
     aspects=words(
