@@ -169,7 +169,8 @@ class _Run:
         tokenizer = load_tokenizer(path)
         questions = read_questions(
             source, tokenizer, context=min(LONGEST, context),
-            most=config.questions, seed=config.seed, progress=progress,
+            most=config.questions, seed=config.seed,
+            learned=config.calibration if config.shares else "", progress=progress,
         )  # fmt: skip
         rows = _calibration(questions, tokenizer, context, config, progress)
         if config.shares:  # before anything is measured, or what was measured is removed
