@@ -26,7 +26,7 @@ from linnet.compress.pruning import (
     require_publishable,
 )
 from linnet.compress.vocabulary import prune_vocabulary
-from linnet.distil.loop import Rows, distillation_loop
+from linnet.distil.loop import Rows, distillation_loop, read_shape
 from linnet.distil.students import optimizers_for
 from linnet.distil.teachers import LiveTeacher
 from linnet.errors import ConfigError, DataError
@@ -75,6 +75,7 @@ def prune_model(
     started = time.monotonic()
     config, out = config or PruneConfig(), Path(out)
     found = find_base(model, "prune", plain=True, progress=progress)
+    read_shape(found.path)  # refuses one that does not write
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),
         **data_inputs([], "", str(text), progress=progress),
