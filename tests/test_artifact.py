@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from linnet import artifact, output
-from linnet.artifact import Artifact, Recipe
+from linnet.artifact import Artifact, Recipe, writing
 from linnet.errors import (
     ArtifactError,
     BusyError,
@@ -217,6 +217,52 @@ def test_what_linnet_did_not_write_is_never_replaced(tmp_path: Path) -> None:
     assert file.read_text() == "years of work"
     (tmp_path / "empty").mkdir()
     assert write(tmp_path / "empty").stats == {"length": 5}
+
+
+def test_an_empty_directory_is_filled_with_whoever_stands_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    made = write(Path("."))
+    assert made.stats == {"length": 5}
+    assert os.listdir() == os.listdir(tmp_path / "here") != []  # it is not one that is gone
+    assert listing(tmp_path) == {"here"}
+    assert artifact.current(Path("."), Recipe("thing", 1, {}, {})) is not None
+    with pytest.raises(OutputError, match=r"you are in it; run the command from another one"):
+        write(Path("."), "other", config={"a": 1})
+    with pytest.raises(OutputError, match=r"you are in it"):
+        write(tmp_path / "here", "other")
+    monkeypatch.chdir(tmp_path)
+    assert write(Path("here"), "another").stats == {"length": 7}
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(OutputError, match="holds something that linnet did not write"):
+        write(Path(".."))
+    assert listing(tmp_path) == {"here"}
+
+
+@pytest.mark.parametrize("moved", range(3))
+def test_killed_while_filling(moved: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "made").mkdir()
+    real, left = Path.rename, [moved]
+
+    def rename(self: Path, target: Path) -> Path:
+        if self.parent.name == ".made.partial":
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+        return real(self, target)
+
+    # Killed, so that nothing is cleared up.
+    for killed in (writing, artifact.reading):
+        monkeypatch.setattr(killed, "remove", lambda path: None)
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "made")
+    monkeypatch.undo()
+    assert not artifact.is_artifact(tmp_path / "made")
+    assert write(tmp_path / "made", "newest").stats == {"length": 6}
+    assert listing(tmp_path) == {"made"}
 
 
 def damage(made: Path, manifest: dict[str, Any], how: str) -> None:

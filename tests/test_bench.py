@@ -6,7 +6,10 @@ import json
 import math
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +17,7 @@ import transformers
 from typer.testing import CliRunner
 
 import linnet
+from linnet.bench import worker
 from linnet.bench.comparison import (
     BenchConfig,
     Comparison,
@@ -25,6 +29,7 @@ from linnet.bench.comparison import (
 from linnet.bench.worker import DraftingRates, Measurement, bits_per_byte, measure_drafting
 from linnet.cli import app
 from linnet.errors import ConfigError, DataError, ModelError
+from linnet.generate import Request
 from linnet.generate.engines import Choice, EngineConfig, note_choice, noted_choice, open_engine
 from tiny_project import TinyProject
 
@@ -63,6 +68,22 @@ def test_bits_per_byte_are_those_of_transformers(built_once: TinyProject) -> Non
         nats -= sum(float(logprobs[n, token]) for n, token in enumerate(tokens[1:]))
     expected = nats / math.log(2) / sum(len(text.encode()) for text in texts)
     assert bits_per_byte(engine, texts) == pytest.approx(expected, rel=1e-4)
+
+
+def test_of_the_repeats_the_best_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What disturbs a machine makes some of them slower, and none faster."""
+    begun, took = 0.0, iter([9.0, 4.0, 1.0, 2.0])  # seconds; the first one warms up
+    monkeypatch.setattr(time, "monotonic", lambda: begun)
+
+    class Disturbed:
+        def generate(self, requests: list[Request]) -> list[SimpleNamespace]:
+            nonlocal begun
+            begun += next(took)
+            return [SimpleNamespace(tokens=range(8)) for _ in requests]
+
+    asked = {"repeats": 3, "new_tokens": 8}
+    engine: Any = Disturbed()
+    assert worker._timed(engine, [(1, 2, 3)], 2, asked)[0] == 16.0
 
 
 def test_text_to_compare_on(built_once: TinyProject, tmp_path: Path) -> None:

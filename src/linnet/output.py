@@ -36,6 +36,12 @@ _BINARY = getattr(os, "O_BINARY", 0)
 _SPARE = 16 << 20  # bytes of a disk that are left to others
 
 
+def named(path: Path | str) -> Path:
+    """A path with a name: ``.`` and ``..`` have none that something could be written beside."""
+    path = Path(path)
+    return path if path.name not in ("", "..") else Path(os.path.abspath(path))
+
+
 @contextlib.contextmanager
 def lock(path: Path) -> Iterator[None]:
     """Hold the right to write to ``path``; meanwhile the lock file ``.NAME.lock`` lies beside it.
@@ -43,6 +49,7 @@ def lock(path: Path) -> Iterator[None]:
     The operating system drops the lock when the process dies, however it dies. Directories that
     are made for it are removed where the block raises and leaves nothing in them.
     """
+    path = named(path)
     place = path.parent / f".{path.name}.lock"
     with contextlib.ExitStack() as stack:
         try:
@@ -128,6 +135,17 @@ def check_output_directory(path: Path, *, allowed: tuple[str, ...]) -> None:
         raise OutputError(
             f"{path} holds something that linnet did not write; choose another output directory"
         )
+
+
+def refuse_to_replace_here(path: Path) -> None:
+    """Raise OutputError where ``path`` is the directory that this process was started in, and has
+    something in it: whoever stands there would be left in a directory that is gone."""
+    with contextlib.suppress(OSError):
+        if path.samefile(Path.cwd()) and any(path.iterdir()):
+            raise OutputError(
+                f"{path}: what is in this directory is to be replaced, and you are in it; run the "
+                "command from another one (cd ..)"
+            )
 
 
 def require_space(path: Path, needed: int, *, purpose: str) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ from linnet.align.validation import AlignmentGuard, HeldOutUnits
 from linnet.cli.align import app
 from linnet.config import from_mapping
 from linnet.errors import ConfigError, DataError, StoppedError
+from linnet.examples.prompts import BETWEEN
 from linnet.finetune.config import ExamplesConfig
 from linnet.finetune.encoding import Example
 from linnet.finetune.forgetting import ForgettingGuard
@@ -443,19 +445,40 @@ def test_a_reward_model_is_read_by_transformers(base: Path, tmp_path: Path) -> N
             for text in texts
         )
     assert right > wrong
-    # And as a reward: the sigmoid of what transformers says of the conversation.
-    asked = {"role": "user", "content": ASKED[7]}
-    chat = [asked, {"role": "assistant", "content": "It is 2."}]
-    own = transformers.AutoTokenizer.from_pretrained(tmp_path / "r")
-    ids = own.apply_chat_template(chat, return_dict=True)["input_ids"]
-    sample = Sample(ASKED[7], "It is 2.", messages=(asked,))
-    with torch.no_grad():
-        score = float(theirs(torch.tensor([ids])).logits.sigmoid())
-    assert Judge(tmp_path / "r")(sample) == pytest.approx(score, abs=1e-5)
-    long = dataclasses.replace(sample, text="so " * 500)
-    assert 0 <= Judge(tmp_path / "r")(long) <= 1  # without its middle
     with pytest.raises(ConfigError, match=r"a model that gives one score .* the head 'output'"):
         Judge(base / "model")
+
+
+@pytest.mark.parametrize("template", ["auto", "none"])
+def test_a_reward_is_what_transformers_says_of_what_was_trained(
+    template: str, base: Path, tmp_path: Path
+) -> None:
+    """A conversation by the chat template, or plain text: then there is no template any more, by
+    which it would be given what it never learned to score."""
+    transformers = pytest.importorskip("transformers")
+    directory, place = tmp_path / "chat", tmp_path / "judge"
+    shutil.copytree(base / "model", directory)
+    (directory / "chat_template.jinja").write_text(  # transformers' own place for it
+        json.loads((directory / "tokenizer_config.json").read_text())["chat_template"]
+    )
+    run = settings(method="reward", steps=1, template=template)
+    align(directory, base / "pairs.jsonl", place, run)
+    asked, answer = {"role": "user", "content": ASKED[7]}, "It is 2."
+    own = transformers.AutoTokenizer.from_pretrained(place)
+    if template == "auto":
+        chat = [asked, {"role": "assistant", "content": answer}]
+        ids = own.apply_chat_template(chat, return_dict=True)["input_ids"]
+    else:
+        assert own.chat_template is None
+        ids = [*own(f"{ASKED[7]}{BETWEEN}{answer}")["input_ids"], own.eos_token_id]
+    sample = Sample(ASKED[7], answer, messages=(asked,))
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(place)
+    with torch.no_grad():
+        score = float(theirs(torch.tensor([ids])).logits.sigmoid())
+    judge = Judge(place)
+    assert judge(sample) == pytest.approx(score, abs=1e-5)
+    long = dataclasses.replace(sample, text="so " * 500)
+    assert 0 <= judge(long) <= 1  # without its middle
 
 
 def test_a_reward_model_reads_what_transformers_gives_it(base: Path, tmp_path: Path) -> None:

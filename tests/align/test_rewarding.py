@@ -27,6 +27,8 @@ from linnet.finetune.forgetting import ForgettingGuard
 from linnet.model import load_checkpoint
 from linnet.tokenizer import load
 from linnet.train import loop as loop_module
+from linnet.train.distributed import SingleProcess
+from linnet.train.objectives import add_up
 from linnet.train.stream import Context
 
 GRPO = {"method": "grpo", "max_tokens": 12, "group": 4, "batch": 8, "held_out": 0.2}
@@ -243,6 +245,12 @@ def test_cut_completions_teach_nothing(base: Path) -> None:  # noqa: F811
     figure = loss.metrics["completions/mean_length"]
     assert float(figure) == float(batch["lengths"].mean())  # type: ignore[arg-type]
     assert batch["lengths"].max() <= 9
+    # Of a batch without a token to learn from there is no such figure, rather than none that is
+    # a number.
+    nothing = batch.replaced({**batch.tensors, "loss_mask": torch.zeros_like(batch.loss_mask)})
+    totals = add_up([PolicyLoss(8)(context.model, nothing).detached()], SingleProcess())
+    assert "completions/mean_length" in totals.metrics
+    assert "clip_ratio/region_mean" not in totals.metrics
     cut, ended = ([Sample("", "", ended=each)] * 8 for each in (False, True))
     for samples, warnings in (([cut] * 6, 1), ([cut, ended, *[cut] * 6], 0)):
         heard = Listening()

@@ -1,5 +1,6 @@
 """Compression: formats as llama.cpp reads them, mixtures, and a choice that the questions bear."""
 
+import csv
 import dataclasses
 import itertools
 import json
@@ -651,6 +652,24 @@ def test_questions_must_say_something(base: Path, tmp_path: Path) -> None:
     assert heard.warnings == [
         f"{mixed}: 1 of 9 rows left out: a text without a prompt has no right answer"
     ]
+    # What a pruned model is distilled on must not judge it, under whatever name and in whatever
+    # order it comes.
+    copied, tokenizer = tmp_path / "copied.csv", load(base / "model")
+    with copied.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["prompt", "completion"])
+        writer.writeheader()
+        writer.writerows(json.loads(row) for row in reversed(rows[:12]))
+    asked: dict[str, Any] = {"context": 64, "most": 99, "seed": 1, "learned": copied}
+    heard = Listening()
+    found = read_questions(base / "rows.jsonl", tokenizer, progress=heard, **asked)
+    assert len(found.right) == len(rows) - 12
+    assert (
+        f"12 of {len(rows)} questions left out: they are in {copied} as well" in heard.warnings[0]
+    )
+    pruned = settings(prune="0.5", calibration=str(copied))
+    few.write_text("\n".join(rows[:12]))
+    with pytest.raises(DataError, match=r"to judge by that are not in .*copied\.csv\. Got 0"):
+        compress(base / "model", few, tmp_path / "x", pruned)
     brief = tmp_path / "brief.txt"
     brief.write_text("ba di ko lu me po")
     with pytest.raises(DataError, match=r"at least 5 texts .* Got 1; give more text"):

@@ -209,11 +209,13 @@ def test_a_model_is_pruned_and_distilled_into_a_checkpoint_of_its_family(
     save_checkpoint(whole, tmp_path / "model", tokenizer=tmp_path / "tokenizer", dtype=halves)
     config = PruneConfig(
         steps=8, mlp_width=20, kv_heads=1, threads=1, dtype="fp32", context=16, batch_tokens=64,
-        lr=0.01, sample_interval=1000, teacher_weight=0.5,
+        lr=0.01, sample_interval=4, teacher_weight=0.5,
     )  # fmt: skip
     made = prune_model(tmp_path / "model", text, tmp_path / "half", config)
     assert made.stats["sizes"] == {"depth": 2, "mlp_width": 20, "kv_heads": 1, "width": 64}
     assert made.stats["validation_loss"] < made.stats["pruned_loss"]
+    log = map(json.loads, (tmp_path / "half" / "metrics.jsonl").read_text().splitlines())
+    assert [entry["step"] for entry in log if "sample" in entry] == [4, 8]
     stored = load_file(tmp_path / "half" / "model.safetensors").values()
     assert {each.dtype for each in stored} == {halves}  # as those it was made from
     theirs = transformers.AutoModelForCausalLM.from_pretrained(

@@ -320,6 +320,8 @@ HOSTILE: dict[str, tuple[dict[str, Tensor | None], str]] = {
     ),
     "order": ({"g_idx": torch.zeros(64, dtype=torch.int32)}, "columns in another order"),
     "odd": ({"shape": torch.tensor([96, 63])}, "63 numbers do not divide into groups of 32"),
+    "no number": ({"scale": torch.full((96, 2), float("nan"))}, "scales are infinite or not num"),
+    "infinite": ({"scale": torch.full((96, 2), float("-inf"))}, "scales are infinite or not num"),
 }  # fmt: skip
 
 
@@ -330,8 +332,9 @@ def test_shapes_are_judged_first(case: str, copied: Path) -> None:
     tensors: dict[str, Tensor | None] = dict(load_file(file))
     tensors |= {f"{NAME}_{part}": value for part, value in changes.items()}
     save_file({n: v for n, v in tensors.items() if v is not None}, file, {"format": "pt"})
-    with pytest.raises(ModelError, match=f"of the matrix '{NAME}', .*{message}"):
-        load_model(copied, packed=True)
+    for packed_ in (True, False):
+        with pytest.raises(ModelError, match=f"of the matrix '{NAME}', .*{message}"):
+            load_model(copied, packed=packed_)
 
 
 def test_a_matrix_of_another_shape_or_twice(copied: Path) -> None:

@@ -281,10 +281,13 @@ def _load(base: Base, plan: _Plan) -> Transformer:
 
 
 def _save(base: Base, model: Transformer, directory: Path, config: AlignConfig) -> None:
-    """Write the adapter or the model; one that scores with its adapter merged into it."""
+    """Write the adapter or the model; one that scores with its adapter merged into it, and without
+    a chat template where it has learned to score plain text."""
     if config.method != "reward":
         base.save(model, directory, lora=config.weights == "lora")
         return
+    if config.template == "none":
+        base = base.without_template()
     if config.weights == "lora":
         merge(model, ADAPTER, reversible=False)
     base.save_tokenizer(directory)

@@ -41,11 +41,10 @@ class HeldOutUnits:
 
     def __call__(self, model: Transformer) -> dict[str, float]:
         """The figures of a model in evaluation mode; not those that no unit has, such as rewards of
-        bad completions where all are good: a validation with such would count for nothing."""
+        bad completions where all are good."""
         losses = [self.objective(model, batch.to(self.device)).detached() for batch in self.batches]
         found = add_up(losses, SingleProcess())
-        known = {name: value for name, value in found.metrics.items() if not math.isnan(value)}
-        return {"loss": found.mean, **known}
+        return {"loss": found.mean, **found.metrics}
 
 
 @dataclass

@@ -66,6 +66,7 @@ from linnet.output import (
     lock,
     make_directory,
     make_inner_directory,
+    named,
     refuse_links,
     remove,
     sync_directory,
@@ -131,7 +132,7 @@ def update(
     Raises what :func:`linnet.artifact.create` raises, and DamagedError if the previous generation
     is damaged.
     """
-    path, recipe = Path(path), Recipe(kind, format, config, inputs)
+    path, recipe = named(path), Recipe(kind, format, config, inputs)
     refuse_own_input(path, recipe)
     with lock(path), full_disk_named(path):
         restore_interrupted_swap(path)

@@ -15,7 +15,7 @@ from linnet.artifact.manifest import (
 )
 from linnet.config import read_bytes
 from linnet.errors import ArtifactError, BusyError
-from linnet.output import lock, remove
+from linnet.output import lock, refuse_links, remove, sync_directory
 
 RECIPE = "recipe"  # in a partial directory: the recipe it is made by
 SWAP_SECONDS = 5.0  # far longer than two renames take
@@ -110,8 +110,29 @@ def superseded_directory(path: Path) -> Path:
     return path.parent / f".{path.name}.superseded"
 
 
+def fill(partial: Path, path: Path) -> None:
+    """Move what is in a partial directory into one that has nothing of that; the manifest last,
+    which makes it an artifact."""
+    for child in sorted(partial.iterdir(), key=lambda each: each.name == MANIFEST):
+        child.rename(path / child.name)
+    partial.rmdir()
+    sync_directory(path)
+
+
+def _finish_interrupted_fill(path: Path) -> None:
+    """Go on where :func:`fill` was killed: some is there already, and of that nothing waits."""
+    partial = partial_directory(path)
+    if not (partial / MANIFEST).is_file() or (partial / RECIPE).exists() or not path.is_dir():
+        return
+    refuse_links(partial)
+    there, waiting = ({child.name for child in each.iterdir()} for each in (path, partial))
+    if there and not there & waiting:
+        fill(partial, path)
+
+
 def restore_interrupted_swap(path: Path) -> None:
     """Put the old directory back if the new one did not take its place; needs the lock."""
+    _finish_interrupted_fill(path)
     superseded = superseded_directory(path)
     if not superseded.exists():
         return

@@ -23,6 +23,7 @@ from linnet.artifact.manifest import (
 )
 from linnet.artifact.reading import (
     RECIPE,
+    fill,
     partial_directory,
     read,
     read_once,
@@ -36,7 +37,9 @@ from linnet.output import (
     full_disk_named,
     lock,
     make_directory,
+    named,
     refuse_links,
+    refuse_to_replace_here,
     remove,
     sync_directory,
 )
@@ -123,7 +126,7 @@ def make(
 
 def current(path: Path | str, recipe: Recipe) -> Artifact | None:
     """The artifact at ``path`` if it is whole and was made by this recipe, else None."""
-    path = Path(path)
+    path = named(path)
     finished = partial_directory(path)
     if _is_finished(finished, recipe.hash):  # killed before it took its place
         with lock(path):
@@ -165,11 +168,12 @@ def create(
     Raises BusyError when another process is writing here, and OutputError when
     ``path`` holds something that Linnet did not write or the disk is full.
     """
-    path, recipe = Path(path), Recipe(kind, format, config, inputs)
+    path, recipe = named(path), Recipe(kind, format, config, inputs)
     refuse_own_input(path, recipe, sources)
     with lock(path), full_disk_named(path):
         restore_interrupted_swap(path)
         check_output_directory(path, allowed=(MANIFEST,))
+        refuse_to_replace_here(path)
         with partial(path, recipe, resume=resume) as draft:
             yield draft
             _complete(draft, path, volatile, working)
@@ -274,8 +278,12 @@ def swap(partial: Path, path: Path) -> None:
 
     There is no portable way to exchange two directories at once. A kill between
     the two renames leaves the old one under a name that ``read`` and ``create``
-    know to put back.
+    know to put back. An empty directory is filled and not replaced, as whoever stands in it
+    would be left in one that is gone.
     """
+    if path.is_dir() and not any(path.iterdir()):
+        fill(partial, path)
+        return
     superseded = superseded_directory(path)
     remove(superseded)
     if path.exists():

@@ -48,7 +48,7 @@ class BenchConfig(Config):
     prompt_tokens: int = option(128, "Tokens in a prompt.", least=1)
     new_tokens: int = option(64, "Tokens written after it.", least=1)
     streams: int = option(8, "Texts written at once.", least=1)
-    repeats: int = option(3, "Measurements of each figure; medians count.", least=1)
+    repeats: int = option(3, "Measurements of each figure; the best counts.", least=1)
     text_bytes: int = option(20_000, "Held-out text to score, at most.", least=1)
     bound: float = option(
         0.01,

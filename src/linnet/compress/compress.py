@@ -30,13 +30,14 @@ from linnet.compress.quality import Questions, read_questions
 from linnet.compress.report import PAGE, RESULTS, Compression, write_report
 from linnet.compress.sensitivity import MOST_TOKENS, divergence_from, first_tokens
 from linnet.config import to_mapping
-from linnet.errors import ConfigError, DataError, ModelError
+from linnet.distil.loop import read_shape
+from linnet.errors import ConfigError, DataError
 from linnet.finetune.base import base_input, data_inputs, find_base
 from linnet.finetune.config import ExamplesConfig
 from linnet.finetune.replay import read_text
 from linnet.gguf.quantisation import libgguf_package
 from linnet.model import load_model
-from linnet.output import check_output_directory, human_bytes, make_directory, remove
+from linnet.output import check_output_directory, human_bytes, make_directory, named, remove
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer
 
@@ -65,6 +66,7 @@ class NoCandidateError(ConfigError):
 
 def candidates_of(out: Path) -> Path:
     """The folder beside ``out`` with the candidates and what was measured of them."""
+    out = named(out)
     return out.with_name(f"{out.name}.candidates")
 
 
@@ -97,6 +99,7 @@ def compress(
             "Got the questions: a pruned model would learn what it is judged by"
         )
     found = find_base(model, "compress", plain=True, progress=progress)
+    read_shape(found.path)  # refuses one that does not write
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),
         **data_inputs([questions], "", config.calibration, book="open", progress=progress),
@@ -169,7 +172,8 @@ class _Run:
         tokenizer = load_tokenizer(path)
         questions = read_questions(
             source, tokenizer, context=min(LONGEST, context),
-            most=config.questions, seed=config.seed, progress=progress,
+            most=config.questions, seed=config.seed,
+            learned=config.calibration if config.shares else "", progress=progress,
         )  # fmt: skip
         rows = _calibration(questions, tokenizer, context, config, progress)
         if config.shares:  # before anything is measured, or what was measured is removed
@@ -292,10 +296,7 @@ class _Run:
 
 
 def _load(path: Path, progress: Progress) -> Transformer:
-    model = load_model(path, dtype=torch.float32, progress=progress).eval()
-    if not model.config.writes:
-        raise ModelError(f"{path} is an encoder; compressing is for models that write text")
-    return model
+    return load_model(path, dtype=torch.float32, progress=progress).eval()
 
 
 def _require_prunable(

@@ -65,7 +65,7 @@ class CompressConfig(Config):
     new_tokens: int = option(48, "Tokens to write when speed is measured.", group="Measuring",
                              least=1)  # fmt: skip
     streams: int = option(8, "Texts written at once, beside one.", group="Measuring", least=1)
-    repeats: int = option(3, "Measurements of each speed; medians count.", group="Measuring",
+    repeats: int = option(3, "Measurements of each speed; the best counts.", group="Measuring",
                           least=1)  # fmt: skip
     measure_speed: bool = option(
         True, "Measure speed and memory of each candidate.", group="Measuring"

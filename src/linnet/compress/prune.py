@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from linnet.compress.pruning import (
     require_publishable,
 )
 from linnet.compress.vocabulary import prune_vocabulary
-from linnet.distil.loop import Rows, distillation_loop
+from linnet.distil.loop import Rows, distillation_loop, read_shape
 from linnet.distil.students import optimizers_for
 from linnet.distil.teachers import LiveTeacher
 from linnet.errors import ConfigError, DataError
@@ -41,12 +42,13 @@ from linnet.train.distributed import interruptible
 from linnet.train.machine import Machine, choose_machine
 from linnet.train.metrics import METRICS, load_plotting, plot_curves
 from linnet.train.state import STATE
+from linnet.train.validation import sample_text
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact, Draft
     from linnet.finetune.encoding import Example
     from linnet.model import ModelConfig, Transformer
-    from linnet.train.loop import Loop
+    from linnet.train.loop import Loop, Sampler
     from linnet.train.validation import HeldOutLoss
 
 FORMAT = 1
@@ -73,6 +75,7 @@ def prune_model(
     started = time.monotonic()
     config, out = config or PruneConfig(), Path(out)
     found = find_base(model, "prune", plain=True, progress=progress)
+    read_shape(found.path)  # refuses one that does not write
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),
         **data_inputs([], "", str(text), progress=progress),
@@ -144,7 +147,10 @@ class _Run:
         load_plotting()
         with interruptible() as interrupt, runtime.threads(machine.runtime.threads):
             student = _student(teacher, shape, read, self.progress)
-            loop, validator = self._assemble(out, teacher, student, read, kept_back, machine)
+            sampler = partial(sample_text, tokenizer=load_tokenizer(path), seed=self.config.seed)
+            loop, validator = self._assemble(
+                out, teacher, student, read, kept_back, machine, sampler
+            )
             whole = validator(teacher) if validator is not None else {}
             loop.resume()
             loop.run(interrupt)
@@ -167,6 +173,7 @@ class _Run:
         read: list[Example],
         kept_back: list[Example],
         machine: Machine,
+        sampler: Sampler,
     ) -> tuple[Loop, HeldOutLoss | None]:
         """The loop of the run, and what it validates by."""
         config = self.config
@@ -180,6 +187,7 @@ class _Run:
             stream=PackedBatches(read, rows=rows.count, length=rows.length, seed=config.seed),
             optimizers=optimizers_for(student, config, fresh=False), validator=validator,
             rows=rows, machine=machine, progress=self.progress, started=self.started,
+            sampler=sampler,
         )  # fmt: skip
         return loop, validator
 

@@ -15,6 +15,7 @@ from linnet.align.encoding import Completion, UnitsReport, encode_units
 from linnet.align.preferences import Judged, with_passages
 from linnet.align.reference import log_probs
 from linnet.errors import DataError
+from linnet.evaluate.held_out import TEXT_SUFFIXES
 from linnet.examples import prompts
 from linnet.examples.record import examples_file, is_examples
 from linnet.finetune.config import ExamplesConfig
@@ -23,6 +24,7 @@ from linnet.finetune.rows import open_source
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from linnet.finetune.row_schema import Row
     from linnet.model import Transformer
     from linnet.tokenizer import Tokenizer
 
@@ -55,22 +57,31 @@ def read_questions(
     context: int,
     most: int,
     seed: int,
+    learned: str | Path = "",
     progress: Progress = SILENT,
 ) -> Questions:
     """Questions of ``linnet examples`` that were kept for testing, each with its passage before it,
     or of a file of rows (``prompt`` and ``completion``, or ``messages``).
 
-    Of more than ``most`` a sample is taken. Raises DataError where there are too few to say
-    anything.
+    Of more than ``most`` a sample is taken. ``learned``: a text that candidates are trained on;
+    where it is a file of rows, these rows are no questions. Raises DataError where there are too
+    few to say anything.
     """
     found = _of_examples(source) if is_examples(source) else _of_rows(source, progress)
     # The same question again tells nothing new, and would make the interval too narrow.
-    rows = list({repr(replace(row, source="")): row for row in reversed(found)}.values())[::-1]
-    if len(rows) < len(found):
+    different = {_asked(row): row for row in reversed(found)}
+    if len(different) < len(found):
         progress.warn(
-            f"{source}: {len(found) - len(rows):,} of {len(found):,} rows left out: another one "
-            "has the same question and answer"
+            f"{source}: {len(found) - len(different):,} of {len(found):,} rows left out: another "
+            "one has the same question and answer"
         )
+    known = _rows_learned(learned) & different.keys()
+    if known:
+        progress.warn(
+            f"{source}: {len(known):,} of {len(different):,} questions left out: they are in "
+            f"{learned} as well, from which a candidate learns what it would be judged by"
+        )
+    rows = [row for asked, row in different.items() if asked not in known][::-1]
     if len(rows) > most:
         chosen = np.random.default_rng(seed).choice(len(rows), most, replace=False)
         rows = [rows[place] for place in sorted(chosen.tolist())]
@@ -84,14 +95,27 @@ def read_questions(
         progress.warn(f"{source}: {line}")
     if len(units) < LEAST_QUESTIONS:
         raise DataError(
-            f"{source}: expected at least {LEAST_QUESTIONS} questions with answers to judge by. "
-            f"Got {len(units)}"
+            f"{source}: expected at least {LEAST_QUESTIONS} questions with answers to judge by"
+            f"{f' that are not in {learned}' if known else ''}. Got {len(units)}"
         )
     right = [unit.completions[0] for unit in units]
     return Questions(right, _behind_others(right, source))
 
 
 LEAST_QUESTIONS = 8
+
+
+def _asked(row: Row) -> str:
+    """What a row says, wherever it stands."""
+    return repr(replace(row, source=""))
+
+
+def _rows_learned(text: str | Path) -> set[str]:
+    """What the rows of a file say; nothing of what has no rows."""
+    path = Path(text)
+    if not text or not path.is_file() or path.suffix.lower() in TEXT_SUFFIXES:
+        return set()
+    return {_asked(row) for row in open_source(path).rows("train", {})}
 
 
 def _behind_others(right: Sequence[Completion], source: str | Path) -> list[Completion]:

@@ -22,6 +22,7 @@ from linnet.data import catalog
 from linnet.data.files import Scan, SkippedFile, SourceFile, explain, scan
 from linnet.data.forgetting import Forgotten
 from linnet.errors import DataError
+from linnet.output import named
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def survey(
     """
     outputs = [corpus, *exclude] if corpus is not None else list(exclude)
     if cache is None and corpus is not None:
-        cache = corpus.with_name(f"{corpus.name}.sources")
+        cache = named(corpus).with_name(f"{named(corpus).name}.sources")
     now = time.time_ns()
     found = scan(
         sources,

@@ -8,7 +8,6 @@ it writes.
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,7 +58,7 @@ from linnet.finetune.rows import open_source
 from linnet.model import load_model, save_checkpoint
 from linnet.model.checkpoint import Checkpoint, read_stop_ids, stored_dtype
 from linnet.model.quantised import require_plain
-from linnet.output import check_output_directory
+from linnet.output import check_output_directory, named
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer
 from linnet.train.distributed import interruptible
@@ -172,11 +171,10 @@ def _place_of_texts(out: Path, sources: Sequence[Path]) -> Path:
     not be."""
     artifact.refuse_place_of(out, sources)
     check_output_directory(out, allowed=(artifact.MANIFEST,))
-    whole = Path(os.path.abspath(out))  # what lies beside "." is not "..text"
-    if not whole.name:
+    out = named(out)
+    if not out.name:
         raise OutputError(f"{out}: expected a directory to make. Got the root of all others")
-    beside = out if out.name == whole.name else whole
-    return beside.with_name(f"{whole.name}.text")
+    return out.with_name(f"{out.name}.text")
 
 
 def _require_meant(config: DistilConfig, student: Located | None, data: Path | str) -> None:

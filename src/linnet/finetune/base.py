@@ -136,6 +136,10 @@ class Base:
         else:
             save_checkpoint(model, directory, base=self.path, dtype=self.stored)
 
+    def without_template(self) -> Base:
+        """For a model that has only ever read plain text, and is to be given nothing else."""
+        return dataclasses.replace(self, changes={**self.changes, "chat_template": None})
+
     def save_tokenizer(self, directory: Path) -> None:
         """Write the tokenizer's files."""
         copy_tokenizer(self.path, directory)

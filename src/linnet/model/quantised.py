@@ -284,13 +284,18 @@ class QuantisedFiles(WeightFiles):
         return self[name].shape == self[f"{stem}.weight"].shape[:1] and not self.read(name).any()
 
     def codes(self, name: str, *, device: str | torch.device = "cpu") -> Codes:
-        """A matrix as it is stored."""
+        """A matrix as it is stored. Raises ModelError for scales that are no numbers."""
         unpack = _unpack_packed if self.scheme.method == COMPRESSED_TENSORS else _unpack_gptq
         parts = {part: _tensor(entry) for part, entry in self._parts[name].items()}
         try:
-            return unpack(parts, self.scheme, self[name].shape).mapped(lambda each: each.to(device))
+            found = unpack(parts, self.scheme, self[name].shape)
+            if not bool(found.scale.isfinite().all()):
+                raise ValueError(
+                    "scales are infinite or not numbers: the file is damaged; get another copy"
+                )
         except ValueError as error:
             raise ModelError(f"{self.path}: of the matrix '{name}', {error}") from None
+        return found.mapped(lambda each: each.to(device))
 
     def read(
         self,

@@ -6,7 +6,6 @@ model's) or buffers (saved). It may be given any piece of a batch that is cut be
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -91,7 +90,10 @@ class Totals(NamedTuple):
 
 
 def add_up(losses: Sequence[Loss], world: World) -> Totals:
-    """The mean loss and metrics of a batch from those of its pieces, on all ranks."""
+    """The mean loss and metrics of a batch from those of its pieces, on all ranks.
+
+    A metric that nothing in the batch counts for has no mean, and is left out.
+    """
     sums: dict[str, list[float]] = {}
     for loss in losses:
         found: dict[str, Metric] = {"": Mean(loss.sum, loss.weight), **loss.metrics}
@@ -103,11 +105,8 @@ def add_up(losses: Sequence[Loss], world: World) -> Totals:
             entry[1] += float(value.weight)
     totals = world.sum({name: total for name, (total, _) in sums.items()})
     weights = world.sum({name: weight for name, (_, weight) in sums.items()})
-    means = {
-        name: total / weights[name] if weights[name] else math.nan for name, total in totals.items()
-    }
-    mean = means.pop("")
-    return Totals(weights[""], mean if weights[""] else 0.0, means)
+    means = {name: total / weights[name] for name, total in totals.items() if weights[name]}
+    return Totals(weights[""], means.pop("", 0.0), means)
 
 
 class TrainingStep(nn.Module):
