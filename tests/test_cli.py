@@ -117,6 +117,25 @@ def test_version_and_module() -> None:
     assert "build" in done.stdout
 
 
+def test_what_an_encoding_lacks_is_printed_as_json_writes_it() -> None:
+    text = "Müller … 😀 \udcfc"
+    program = (
+        "import contextlib, json, sys\n"
+        "from linnet.cli import main\n"
+        "sys.argv = ['linnet', '--version']\n"
+        "with contextlib.suppress(SystemExit):\n"
+        "    main()\n"
+        f"print(json.dumps({text!a}, ensure_ascii=False))\n"
+    )
+    for encoding in ("ascii", "latin-1", "utf-8"):
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, check=False, timeout=60,
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout.decode(encoding).splitlines()[1]) == text
+
+
 # -- how things end ------------------------------------------------------------------------
 
 

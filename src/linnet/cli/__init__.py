@@ -7,9 +7,11 @@ module with an ``app`` and one line in ``linnet.cli.commands``.
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import errno
 import importlib
+import io
 import os
 import sys
 from typing import Any
@@ -86,8 +88,26 @@ def root(
         raise typer.Exit
 
 
+def _as_escapes(error: UnicodeError) -> tuple[str, int]:
+    """What the output's encoding lacks, as JSON writes it: ``\\u2026``."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(
+        f"\\u{high:02x}{low:02x}" for high, low in zip(units[::2], units[1::2], strict=True)
+    ), error.end
+
+
+def _print_any_text() -> None:
+    """Documents have characters that the encoding of a terminal or a pipe may lack."""
+    codecs.register_error("linnet.escapes", _as_escapes)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="linnet.escapes")
+
+
 def main() -> None:
     """Run the command line; expected errors become one line and exit status 1."""
+    _print_any_text()
     debug = "--debug" in sys.argv
     if not debug:
         os.environ["RUST_BACKTRACE"] = "0"  # libraries in Rust would print their own traceback
