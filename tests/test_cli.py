@@ -117,6 +117,23 @@ def test_version_and_module() -> None:
     assert "build" in done.stdout
 
 
+def test_help_is_a_word_as_well() -> None:
+    for typed, usage in (
+        (["help"], "Usage: root [OPTIONS] COMMAND"),
+        (["help", "data", "list"], "Usage: root data list "),
+    ):
+        done = CliRunner().invoke(app, typed)
+        assert (done.exit_code, done.output[: len(usage)]) == (0, usage)
+    assert "did you mean 'help'?" in CliRunner().invoke(app, ["hlep"]).output
+
+
+@pytest.mark.parametrize("name", sorted({path[0] for path in ALL if len(path) > 1}))
+def test_a_command_of_commands_alone_shows_them(name: str) -> None:
+    shown = CliRunner().invoke(app, [name]).output
+    assert "Commands:" in shown
+    assert "Missing" not in shown
+
+
 def test_what_an_encoding_lacks_is_printed_as_json_writes_it() -> None:
     text = "Müller … 😀 \udcfc"
     program = (

@@ -37,10 +37,16 @@ class _LazyGroup(TyperGroup):
         module = importlib.import_module(f"linnet.cli.{COMMANDS[cmd_name][0]}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
+        if isinstance(command, TyperGroup):
+            command.no_args_is_help = True
         return command
 
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """``linnet help data list`` is ``linnet data list --help``."""
+        return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == ["help"] else args)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        near = difflib.get_close_matches(args[0], COMMANDS, n=1) if args else []
+        near = difflib.get_close_matches(args[0], [*COMMANDS, "help"], n=1) if args else []
         if near and near[0] != args[0]:
             ctx.fail(f"there is no command '{args[0]}'; did you mean '{near[0]}'?")
         return super().resolve_command(ctx, args)

@@ -16,7 +16,6 @@ app = typer.Typer(
     help="Make, list and revoke the API keys of linnet serve.",
     rich_markup_mode=None,
     add_completion=False,
-    no_args_is_help=True,
 )
 
 File = Annotated[Path | None, typer.Option("--keys", help="The file; otherwise the user's own.")]
