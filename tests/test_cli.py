@@ -134,6 +134,22 @@ def test_a_command_of_commands_alone_shows_them(name: str) -> None:
     assert "Missing" not in shown
 
 
+@pytest.mark.parametrize(("typed", "goes_on"), [("y\n", True), ("n\n", False), ("", False)])
+def test_what_nobody_agreed_to_is_not_done(typed: str, goes_on: bool) -> None:
+    asking = typer.Typer()
+
+    @asking.command()
+    def ask() -> None:
+        terminal.ask_for_consent("forget them?", "nothing was forgotten")
+        print("done")
+
+    done = CliRunner().invoke(asking, input=typed)
+    assert ("done" in done.output) is goes_on
+    if not goes_on:
+        assert isinstance(done.exception, StoppedError)
+        assert str(done.exception) == "nothing was forgotten; --yes does it without asking"
+
+
 def test_what_an_encoding_lacks_is_printed_as_json_writes_it() -> None:
     text = "Müller … 😀 \udcfc"
     program = (

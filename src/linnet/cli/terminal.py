@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -26,6 +27,7 @@ from rich.table import Column
 from rich.text import Text
 
 from linnet.cli.commands import COMMANDS
+from linnet.errors import StoppedError
 from linnet.output import human_bytes
 from linnet.progress import Progress, Task
 
@@ -62,6 +64,17 @@ def as_typed(text: str) -> str:
     if typed == "linnet":
         return text
     return re.sub(rf"(?<![\w./-])linnet(?= ({'|'.join(COMMANDS)})\b)", lambda _: typed, text)
+
+
+def ask_for_consent(question: str, nothing: str) -> None:
+    """End the command unless somebody says yes. ``nothing``: what was not done then."""
+    try:
+        agreed = typer.confirm(question)
+    except typer.Abort:  # Ctrl-C, or an input that has ended
+        print(file=sys.stderr)
+        agreed = False
+    if not agreed:
+        raise StoppedError(f"{nothing}; --yes does it without asking")
 
 
 def terminal_progress() -> Progress:
