@@ -415,6 +415,23 @@ def test_progress_takes_one_line(width: int, monkeypatch: pytest.MonkeyPatch) ->
     assert "\x1b[1A\x1b[2K\x1b[1A" not in written  # the cursor never goes up by a second line
 
 
+def test_how_long_the_rest_takes_is_said_once_there_is_something_to_tell_from(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(terminal, "err", Console(file=io.StringIO()))
+    clock = iter([0.0, 20.0, 40.0, 140.0])
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
+    with terminal.terminal_progress().task("reading", total=1_000_000, unit="bytes") as task:
+        task.update(done=147)
+        task.update(done=100_000)
+        task.update(done=500_000)
+    assert capsys.readouterr().err.splitlines() == [
+        "reading: 147 B of 1.0 MB",
+        "reading: 100.0 KB of 1.0 MB, 6m left",
+        "reading: 500.0 KB of 1.0 MB, 2m 20s left",
+    ]
+
+
 def test_help_has_the_common_options_first_then_groups() -> None:
     @dataclass(frozen=True)
     class Settings:

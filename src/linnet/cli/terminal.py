@@ -27,6 +27,7 @@ from rich.table import Column
 from rich.text import Text
 
 from linnet.cli.commands import COMMANDS
+from linnet.config import show_duration
 from linnet.errors import StoppedError
 from linnet.output import human_bytes
 from linnet.progress import Progress, Task
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _CONTROL = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f]")  # all but tab and line feed
 WIDE = 100  # columns from which a long bar leaves room for the note
 PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal to redraw
+LEAST_SHARE = 0.01  # of the work, before which nothing tells how long the rest takes
 
 # Lines are left whole: a terminal wraps them, and a file or a program wants them so.
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -171,9 +173,9 @@ class _LineTask(Task):
             return
         self.printed = now
         left = ""
-        if self.total and self.done:
+        if self.total and self.done >= self.total * LEAST_SHARE:
             seconds = (now - self.started) * (self.total - self.done) / self.done
-            left = f", {max(seconds, 0):.0f} s left"
+            left = f", {show_duration(max(seconds, 0))} left"
         note = f"  {self.note}" if self.note else ""
         amount = _amount(self.done, self.total, self.unit)
         print(f"{self.name}: {amount}{left}{note}", file=sys.stderr, flush=True)
