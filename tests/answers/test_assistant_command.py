@@ -39,13 +39,15 @@ def run(*arguments: str) -> Any:
 def test_from_documents_to_an_answer_and_again(
     notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steps, "STEPS", steps.STEPS[:2])
+    monkeypatch.setattr(steps, "STEPS", steps.STEPS[:3])
+    monkeypatch.setattr("linnet.retrieval.embedding.choose_encoder", lambda *_, **__: None)
     out = str(tmp_path / "assistant")
     first = run(str(notes), "--out", out, "--no-serve", "--ask", "When does the lease end?")
     assert first.exit_code == 0, first.output
     assert "The lease ends on 30 June 2027." in first.stdout
     assert "notes/lease.md, line 3" in first.stdout
     assert "2 documents" in first.stderr
+    assert "found by meaning: left out: no encoder is in use; pip install" in first.stderr
     (notes / "boiler.md").unlink()
     again = run("--out", out, "--no-serve", "--ask", "Who services the boiler?")
     assert again.exit_code == 0, again.output

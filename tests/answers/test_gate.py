@@ -384,7 +384,7 @@ def test_a_gate_is_read_as_it_was_written(fitted: Fitted, tmp_path: Path) -> Non
     assert again.reference.frequency("founder") == 120
     text = (place / "gate.json").read_text()
     (place / "gate.json").write_text(text.replace('"right"', '"wrong"'))
-    with pytest.raises(DamagedError, match=r"gate fit .*index'"):
+    with pytest.raises(DamagedError, match=r"linnet gate fit .*index again"):
         open_gate(tmp_path / "index")
     (place / "gate.json").write_text(text)
     terms = bytearray((place / "terms.npz").read_bytes())

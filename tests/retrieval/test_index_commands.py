@@ -253,3 +253,16 @@ def test_there_is_nothing_to_search(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no documents found"):
         make_index(tmp_path / "docs", tmp_path / "index")
     assert not (tmp_path / "index" / "index").exists()
+
+
+def test_commands_that_are_named_can_be_typed(tmp_path: Path) -> None:
+    notes, place = tmp_path / "my notes", tmp_path / "my index"
+    notes.mkdir()
+    (notes / "a.txt").write_text("The lease ends on 30 June.\n")
+    assert f"search: linnet search '{place}' QUERY" in run(index_app, notes, "--out", place)
+    for missing, make in (
+        (notes, f"linnet index '{notes}' --out INDEX"),
+        (tmp_path / "no index", f"linnet index DOCS --out '{tmp_path / 'no index'}'"),
+    ):
+        with pytest.raises(ArtifactError, match=re.escape(f"there is none: {make}")):
+            Index.open(missing)

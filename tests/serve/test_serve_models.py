@@ -437,7 +437,9 @@ def test_keys_from_the_command_line(tmp_path: Path) -> None:
     assert "3 at a time" in shown
     assert key not in shown
     assert RUNNER.invoke(app, ["keys", "revoke", "mine", "--keys", file]).exit_code == 0
-    assert RUNNER.invoke(app, ["keys", "list", "--keys", file]).stdout == ""
+    none = RUNNER.invoke(app, ["keys", "list", "--keys", file])
+    assert none.stdout == ""
+    assert f"no keys in {file}" in none.stderr
 
 
 @pytest.mark.parametrize(

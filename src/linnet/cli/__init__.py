@@ -7,9 +7,11 @@ module with an ``app`` and one line in ``linnet.cli.commands``.
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import errno
 import importlib
+import io
 import os
 import sys
 from typing import Any
@@ -35,10 +37,16 @@ class _LazyGroup(TyperGroup):
         module = importlib.import_module(f"linnet.cli.{COMMANDS[cmd_name][0]}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
+        if isinstance(command, TyperGroup):
+            command.no_args_is_help = True
         return command
 
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """``linnet help data list`` is ``linnet data list --help``."""
+        return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == ["help"] else args)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        near = difflib.get_close_matches(args[0], COMMANDS, n=1) if args else []
+        near = difflib.get_close_matches(args[0], [*COMMANDS, "help"], n=1) if args else []
         if near and near[0] != args[0]:
             ctx.fail(f"there is no command '{args[0]}'; did you mean '{near[0]}'?")
         return super().resolve_command(ctx, args)
@@ -86,8 +94,26 @@ def root(
         raise typer.Exit
 
 
+def _as_escapes(error: UnicodeError) -> tuple[str, int]:
+    """What the output's encoding lacks, as JSON writes it: ``\\u2026``."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(
+        f"\\u{high:02x}{low:02x}" for high, low in zip(units[::2], units[1::2], strict=True)
+    ), error.end
+
+
+def _print_any_text() -> None:
+    """Documents have characters that the encoding of a terminal or a pipe may lack."""
+    codecs.register_error("linnet.escapes", _as_escapes)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="linnet.escapes")
+
+
 def main() -> None:
     """Run the command line; expected errors become one line and exit status 1."""
+    _print_any_text()
     debug = "--debug" in sys.argv
     if not debug:
         os.environ["RUST_BACKTRACE"] = "0"  # libraries in Rust would print their own traceback

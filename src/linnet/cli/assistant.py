@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 import webbrowser
@@ -305,7 +306,7 @@ def _make(upkeep: Upkeep, said: _Said) -> None:
             "try them anew",
             markup=False,
         )
-    where = as_typed(f"linnet assistant --out {said.work.path}")
+    where = as_typed(f"linnet assistant --out {shlex.quote(str(said.work.path))}")
     err.print(f"ask on a page: {where}", markup=False)
 
 

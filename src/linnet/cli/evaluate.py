@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -123,7 +124,8 @@ def run(
     progress = terminal_progress()
     if answers:
         if data is None:
-            raise ConfigError(f"name the questions: linnet evaluate --answers {model} FILE.jsonl")
+            place = shlex.quote(str(model))
+            raise ConfigError(f"name the questions: linnet evaluate --answers {place} FILE.jsonl")
         found = evaluate_answers(model, data, out, config, model=writer, progress=progress)
     elif harness:
         own = HarnessConfig(settings.get("shots"), download, allow_code)

@@ -16,7 +16,6 @@ from linnet.export.config import ExportConfig, PackedConfig
 app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
-    no_args_is_help=True,
     help="Write a model for other programs, or with fewer bits, and compare it there.",
 )
 

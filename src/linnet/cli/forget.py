@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from linnet.cli.terminal import ask_for_consent, terminal_progress
 from linnet.cli.terminal import out as terminal
-from linnet.cli.terminal import terminal_progress
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 _SHOWN = 20
@@ -51,7 +51,7 @@ def forget(
     if len(matches) > _SHOWN:
         terminal.print(f"  and {len(matches) - _SHOWN:,} more")
     if not yes:
-        typer.confirm("forget them?", abort=True)
+        ask_for_consent("forget them?", "nothing was forgotten")
     done = forget_documents(
         place, what, regex=regex, privacy_key=privacy_key, progress=terminal_progress()
     )

@@ -17,7 +17,7 @@ from linnet.grounding import Checker, CheckerConfig, check, claims, train_checke
 
 LARGEST_PASSAGE = 64 << 20
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command("train")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -87,7 +88,9 @@ def index(
         terminal.print("could not be read:", markup=False)
         for reason, count in stats["unread_by_reason"].items():
             terminal.print(f"  {count:>9,}  {reason}", markup=False)
-    terminal.print(f"search: {as_typed(f'linnet search {out} QUERY')}", markup=False)
+    terminal.print(
+        f"search: {as_typed(f'linnet search {shlex.quote(str(out))} QUERY')}", markup=False
+    )
 
 
 def _amount(count: int, noun: str) -> str:

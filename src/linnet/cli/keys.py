@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from linnet.cli.options import configured
-from linnet.cli.terminal import err, out
+from linnet.cli.terminal import as_typed, err, out
 from linnet.config import replace
 from linnet.serve.keys import KeyLimits, add_key, default_file, read_keys, revoke_key
 
@@ -16,7 +16,6 @@ app = typer.Typer(
     help="Make, list and revoke the API keys of linnet serve.",
     rich_markup_mode=None,
     add_completion=False,
-    no_args_is_help=True,
 )
 
 File = Annotated[Path | None, typer.Option("--keys", help="The file; otherwise the user's own.")]
@@ -46,7 +45,11 @@ def list_keys(file: File = None) -> None:
 
     Example: linnet keys list
     """
-    for key in read_keys(file or default_file()):
+    place = file or default_file()
+    keys = read_keys(place)
+    if not keys:
+        err.print(as_typed(f"no keys in {place}: linnet keys add NAME makes one"), markup=False)
+    for key in keys:
         limits = [
             f"{getattr(key.limits, name)} {words}"
             for name, words in (

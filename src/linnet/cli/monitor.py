@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from linnet.cli.terminal import err
+from linnet.cli.terminal import ask_for_consent, err
 from linnet.cli.terminal import out as terminal
 from linnet.errors import ConfigError
 
@@ -237,7 +237,7 @@ def forget(
     if before is not None and until is None:
         until = math.inf
     if not yes:
-        typer.confirm(f"forget it in {place}?", abort=True)
+        ask_for_consent(f"forget it in {place}?", "nothing was forgotten")
     with closing(Log(place, keep_days=0)) as log:
         if key is not None:
             count = log.forget_key(key)

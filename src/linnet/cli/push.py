@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from linnet.cli.terminal import ask_for_consent, terminal_progress
 from linnet.cli.terminal import out as terminal
-from linnet.cli.terminal import terminal_progress
 from linnet.output import human_bytes
 
 if TYPE_CHECKING:
@@ -37,15 +36,11 @@ def push(
     Example: linnet push medical-model me/medical-model
     """
     from linnet import hub
-    from linnet.errors import ConfigError, StoppedError
 
     upload = hub.plan_upload(model, repository, private=private, revision=revision)
     _show(upload)
     if not yes:
-        if not sys.stdin.isatty():
-            raise ConfigError("uploading needs a yes, and nobody can be asked here; add --yes")
-        if not typer.confirm("Upload this?"):
-            raise StoppedError("nothing was uploaded")
+        ask_for_consent("Upload this?", "nothing was uploaded")
     address = hub.push(upload, progress=terminal_progress())
     terminal.print(f"uploaded: {address}", markup=False)
 

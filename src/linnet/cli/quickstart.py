@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -74,4 +75,5 @@ def _show_answers(place: Path) -> None:
     for question in QUESTIONS:
         terminal.print(f"\n{question}", style="bold", markup=False)
         show_answer(assistant.ask(question))
-    err.print(as_typed(f"\nask more, on a page: linnet assistant --out {place}"), markup=False)
+    page = as_typed(f"linnet assistant --out {shlex.quote(str(place))}")
+    err.print(f"\nask more, on a page: {page}", markup=False)

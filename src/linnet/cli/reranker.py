@@ -18,7 +18,7 @@ from linnet.errors import ArtifactError
 from linnet.retrieval.reranker import KIND
 from linnet.retrieval.reranker_training import RerankerConfig
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command("train")

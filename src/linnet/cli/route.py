@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from linnet.routing.settings import Routing
     from linnet.routing.simulation import Outcome, Simulated
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 SETTINGS = Path("routing.toml")
 PLOTS = (".png", ".svg")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -26,6 +27,8 @@ from rich.table import Column
 from rich.text import Text
 
 from linnet.cli.commands import COMMANDS
+from linnet.config import show_duration
+from linnet.errors import StoppedError
 from linnet.output import human_bytes
 from linnet.progress import Progress, Task
 
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 _CONTROL = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f]")  # all but tab and line feed
 WIDE = 100  # columns from which a long bar leaves room for the note
 PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal to redraw
+LEAST_SHARE = 0.01  # of the work, before which nothing tells how long the rest takes
 
 # Lines are left whole: a terminal wraps them, and a file or a program wants them so.
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -62,6 +66,17 @@ def as_typed(text: str) -> str:
     if typed == "linnet":
         return text
     return re.sub(rf"(?<![\w./-])linnet(?= ({'|'.join(COMMANDS)})\b)", lambda _: typed, text)
+
+
+def ask_for_consent(question: str, nothing: str) -> None:
+    """End the command unless somebody says yes. ``nothing``: what was not done then."""
+    try:
+        agreed = typer.confirm(question)
+    except typer.Abort:  # Ctrl-C, or an input that has ended
+        print(file=sys.stderr)
+        agreed = False
+    if not agreed:
+        raise StoppedError(f"{nothing}; --yes does it without asking")
 
 
 def terminal_progress() -> Progress:
@@ -158,9 +173,9 @@ class _LineTask(Task):
             return
         self.printed = now
         left = ""
-        if self.total and self.done:
+        if self.total and self.done >= self.total * LEAST_SHARE:
             seconds = (now - self.started) * (self.total - self.done) / self.done
-            left = f", {max(seconds, 0):.0f} s left"
+            left = f", {show_duration(max(seconds, 0))} left"
         note = f"  {self.note}" if self.note else ""
         amount = _amount(self.done, self.total, self.unit)
         print(f"{self.name}: {amount}{left}{note}", file=sys.stderr, flush=True)

@@ -6,6 +6,7 @@ and depth before anyone walks through them.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     if path.suffix == ".gguf" and path.is_file():
         raise ModelError(
             f"{path}: expected a model directory. Got a GGUF file; make one of it first: "
-            f"linnet import {path.name} --out DIR"
+            f"linnet import {shlex.quote(str(path))} --out DIR"
         )
     if not is_regular(path / CONFIG):
         raise ModelError(f"{path}: expected a model directory, but it has no {CONFIG}")

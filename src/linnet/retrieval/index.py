@@ -6,6 +6,7 @@ import contextlib
 import fnmatch
 import itertools
 import re
+import shlex
 import threading
 import weakref
 from bisect import bisect_right
@@ -161,8 +162,11 @@ class Index:
         """
         place = artifact.within(path, KIND)
         if not artifact.is_artifact(place):
+            named = shlex.quote(str(path))
+            has_files = place.is_dir() and any(place.iterdir())
+            make = f"{named} --out INDEX" if has_files else f"DOCS --out {named}"
             raise ArtifactError(
-                f"{path}: expected an index, but there is none: linnet index DOCS --out {path}"
+                f"{path}: expected an index, but there is none: linnet index {make}"
             )
         return cls(place)
 

@@ -10,6 +10,7 @@ INDEX/gate/report.html   the same for people
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,7 +103,7 @@ def read_gate_results(index: Path | str) -> dict[str, Any]:
     if Path(index).is_dir() and not artifact.is_artifact(artifact.within(index, KIND)):
         raise ArtifactError(
             f"{index}: expected a gate directory, but no gate was fitted there; "
-            f"run linnet gate fit {index}"
+            f"run linnet gate fit {shlex.quote(str(index))}"
         )
     found = artifact.read(index, kind=KIND)
     try:

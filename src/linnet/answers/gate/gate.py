@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -84,7 +85,7 @@ def open_gate(index: Path | str) -> Gate:
     if found.manifest.format != FORMAT:
         raise ArtifactError(
             f"{found.path}: expected a gate of format {FORMAT}. Got {found.manifest.format}; "
-            f"run 'linnet gate fit {found.path.parent}' again"
+            f"run linnet gate fit {shlex.quote(str(found.path.parent))} again"
         )
     try:
         values = read_json(found.path / MODEL_FILE)
@@ -104,7 +105,7 @@ def open_gate(index: Path | str) -> Gate:
     ) as error:  # fmt: skip
         raise DamagedError(
             f"{found.path} cannot be read ({error}); "
-            f"run 'linnet gate fit {found.path.parent}' again"
+            f"run linnet gate fit {shlex.quote(str(found.path.parent))} again"
         ) from None
 
 
