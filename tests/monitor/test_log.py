@@ -2,7 +2,6 @@
 
 import math
 import os
-import resource
 import signal
 import sqlite3
 import subprocess
@@ -10,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from full_disk import full_disk
 from linnet.database import StoreError, bytes_used
 from linnet.errors import ConfigError
 from linnet.monitor import log as log_module
@@ -250,17 +250,6 @@ def test_many_threads_add(log: Log) -> None:
         thread.join()
     assert log.flush(30)
     assert sorted(found.at for found in log.read()) == [NOW + number for number in range(800)]
-
-
-@contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """Files may have so many bytes at most: a write beyond fails, as on a disk without space."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_loses_what_the_queue_cannot_hold(

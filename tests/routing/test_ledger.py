@@ -3,13 +3,10 @@ whatever the clock does."""
 
 import asyncio
 import random
-import resource
 import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +17,7 @@ from charged import CENT, PRICE, Clock, at, charge, spent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from full_disk import full_disk
 from linnet.errors import ConfigError
 from linnet.generate.sampling import Sampling
 from linnet.respond import conversation
@@ -464,17 +462,6 @@ def test_a_call_that_is_cancelled_while_it_reserves_gives_it_back(
 
 
 # Files
-
-
-@contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """Files may have so many bytes at most: a write beyond fails, as on a disk without space."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_what_cannot_be_kept_is_not_spent(tmp_path: Path) -> None:
