@@ -96,6 +96,11 @@ class Database:
                 self._connection.execute(f"PRAGMA max_page_count = {most_bytes // size}").fetchone()
         except (sqlite3.Error, OSError, ConfigError) as error:
             self._connection.close()
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                raise ConfigError(
+                    f"{file}: another program has been writing there for {_BUSY_SECONDS:g} s; "
+                    "try again when it is done"
+                ) from None
             raise ConfigError(
                 f"{file}: expected a file of Linnet's for its {contents.name} ({error})"
             ) from None

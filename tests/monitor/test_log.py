@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from full_disk import full_disk
+from linnet import database
 from linnet.database import StoreError, bytes_used
 from linnet.errors import ConfigError
 from linnet.monitor import log as log_module
@@ -307,6 +308,18 @@ def test_a_file_that_goes_is_made_anew(log: Log, file: Path, how: str) -> None:
     with closing(Log(file, is_reading=True)) as other:
         assert other.newest(1)[0].id == "req_2"
     log.close()
+
+
+def test_a_file_that_is_busy_is_not_called_something_else(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Log(file).close()
+    monkeypatch.setattr(database, "_BUSY_SECONDS", 0.05)
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(ConfigError, match=r"another program has been writing there for 0.05 s"):
+            Log(file)
 
 
 def test_a_file_that_is_something_else_is_refused(file: Path) -> None:
