@@ -169,6 +169,26 @@ def test_what_an_encoding_lacks_is_printed_as_json_writes_it() -> None:
         assert json.loads(done.stdout.decode(encoding).splitlines()[1]) == text
 
 
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_stream_may_be_closed(number: int, tmp_path: Path) -> None:
+    """Commands ask streams whether they are a terminal, and files must not take their numbers."""
+    program = (
+        "import contextlib, os, sys\n"
+        "from linnet.cli import main\n"
+        "with contextlib.suppress(SystemExit):\n"
+        "    main()\n"
+        "found = [stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)]\n"
+        f"open({str(tmp_path / 'found')!r}, 'w').write(str(found))\n"
+        f"os.fstat({number})\n"
+    )
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -c "$1" --version {number}>&-', sys.executable, program],
+        stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "found").read_text() == "[False, False, False]"
+
+
 # -- how things end ------------------------------------------------------------------------
 
 
