@@ -74,7 +74,8 @@ def test_a_stream_may_be_closed(number: int, tmp_path: Path) -> None:
 def test_how_long_the_rest_takes_is_said_once_there_is_something_to_tell_from(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(terminal, "err", Console(file=io.StringIO()))
+    screen = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"})
+    monkeypatch.setattr(terminal, "err", screen)
     clock = iter([0.0, 20.0, 40.0, 140.0])
     monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
     with terminal.terminal_progress().task("reading", total=1_000_000, unit="bytes") as task:
