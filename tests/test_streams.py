@@ -87,3 +87,21 @@ def test_how_long_the_rest_takes_is_said_once_there_is_something_to_tell_from(
         "reading: 100.0 KB of 1.0 MB, 6m left",
         "reading: 500.0 KB of 1.0 MB, 2m 20s left",
     ]
+
+
+def test_the_library_that_draws_does_not_report_on_its_caches(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no directory can be made under this")
+    program = (
+        "import contextlib\n"
+        "from linnet.cli import main\n"
+        "with contextlib.suppress(SystemExit):\n"
+        "    main()\n"
+        "import matplotlib\n"
+        "matplotlib.get_cachedir()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--version"],
+        capture_output=True, text=True, check=False, timeout=60,
+        env={**os.environ, "MPLCONFIGDIR": str(tmp_path / "file" / "caches")},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")

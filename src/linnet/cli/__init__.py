@@ -12,6 +12,7 @@ import difflib
 import errno
 import importlib
 import io
+import logging
 import os
 import sys
 from typing import Any
@@ -126,6 +127,7 @@ def main() -> None:
     debug = "--debug" in sys.argv
     if not debug:
         os.environ["RUST_BACKTRACE"] = "0"  # libraries in Rust would print their own traceback
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells where its cache lies
     if next((word for word in sys.argv[1:] if word[:1] != "-"), "") not in WRITING:
         share_cores()
     try:
