@@ -134,41 +134,6 @@ def test_a_command_of_commands_alone_shows_them(name: str) -> None:
     assert "Missing" not in shown
 
 
-@pytest.mark.parametrize(("typed", "goes_on"), [("y\n", True), ("n\n", False), ("", False)])
-def test_what_nobody_agreed_to_is_not_done(typed: str, goes_on: bool) -> None:
-    asking = typer.Typer()
-
-    @asking.command()
-    def ask() -> None:
-        terminal.ask_for_consent("forget them?", "nothing was forgotten")
-        print("done")
-
-    done = CliRunner().invoke(asking, input=typed)
-    assert ("done" in done.output) is goes_on
-    if not goes_on:
-        assert isinstance(done.exception, StoppedError)
-        assert str(done.exception) == "nothing was forgotten; --yes does it without asking"
-
-
-def test_what_an_encoding_lacks_is_printed_as_json_writes_it() -> None:
-    text = "Müller … 😀 \udcfc"
-    program = (
-        "import contextlib, json, sys\n"
-        "from linnet.cli import main\n"
-        "sys.argv = ['linnet', '--version']\n"
-        "with contextlib.suppress(SystemExit):\n"
-        "    main()\n"
-        f"print(json.dumps({text!a}, ensure_ascii=False))\n"
-    )
-    for encoding in ("ascii", "latin-1", "utf-8"):
-        done = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, check=False, timeout=60,
-            env={**os.environ, "PYTHONIOENCODING": encoding},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout.decode(encoding).splitlines()[1]) == text
-
-
 # -- how things end ------------------------------------------------------------------------
 
 
@@ -413,23 +378,6 @@ def test_progress_takes_one_line(width: int, monkeypatch: pytest.MonkeyPatch) ->
     assert "500 of 774 steps" in written
     assert (note in written) == (width > 100)
     assert "\x1b[1A\x1b[2K\x1b[1A" not in written  # the cursor never goes up by a second line
-
-
-def test_how_long_the_rest_takes_is_said_once_there_is_something_to_tell_from(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(terminal, "err", Console(file=io.StringIO()))
-    clock = iter([0.0, 20.0, 40.0, 140.0])
-    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
-    with terminal.terminal_progress().task("reading", total=1_000_000, unit="bytes") as task:
-        task.update(done=147)
-        task.update(done=100_000)
-        task.update(done=500_000)
-    assert capsys.readouterr().err.splitlines() == [
-        "reading: 147 B of 1.0 MB",
-        "reading: 100.0 KB of 1.0 MB, 6m left",
-        "reading: 500.0 KB of 1.0 MB, 2m 20s left",
-    ]
 
 
 def test_help_has_the_common_options_first_then_groups() -> None:

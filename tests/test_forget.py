@@ -343,5 +343,5 @@ def test_where_nothing_would_be_left_it_says_what_to_do(tmp_path: Path) -> None:
 
 def test_nothing_matches(tiny: TinyProject) -> None:
     tiny.build()
-    with pytest.raises(DataError, match=r"nothing in .* matches"):
+    with pytest.raises(DataError, match=r"nothing in .* matches .*; see linnet data list \S+"):
         forget(tiny.path, "no-such-letter.txt")

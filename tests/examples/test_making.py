@@ -620,3 +620,11 @@ def test_near_misses_are_made_of_questions_only(examples: list[Example]) -> None
     missed = [one for one in examples if one.kind == "near_miss"]
     assert missed
     assert not any("____" in one.question for one in missed)
+
+
+def test_where_there_are_no_examples_the_command_that_makes_them_is_named(tmp_path: Path) -> None:
+    place = tmp_path / "my index"
+    place.mkdir()
+    command = f"run linnet examples '{place}' --out '{place / 'examples'}'"
+    with pytest.raises(DataError, match=re.escape(command)):
+        list(read_examples(place))

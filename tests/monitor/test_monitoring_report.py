@@ -278,6 +278,15 @@ def test_a_sample_with_a_mistake_is_refused_by_line(tmp_path: Path, line: str) -
         read_checked(file)
 
 
+def test_a_sample_of_nothing_is_not_written(log: Log, tmp_path: Path) -> None:
+    filled(log, [call(0, state="refused")])
+    out = tmp_path / "check.jsonl"
+    done = RUNNER.invoke(app, ["monitor", "sample", str(log.file), "--out", str(out)])
+    assert isinstance(done.exception, DataError)
+    assert "nothing to check" in str(done.exception)
+    assert not out.exists()
+
+
 def test_a_page_holds_names_as_text_and_loads_nothing(log: Log) -> None:
     name = "<script>alert(1)</script>"
     entries = [call(n, model=name, key="<b>", decided_by="rule", reason="<i>x</i>",

@@ -12,6 +12,7 @@ import difflib
 import errno
 import importlib
 import io
+import logging
 import os
 import sys
 from typing import Any
@@ -104,6 +105,14 @@ def _as_escapes(error: UnicodeError) -> tuple[str, int]:
     ), error.end
 
 
+def _open_closed_streams() -> None:
+    """Where a program was started without one, Python has None, and the next file that is opened
+    would get its number: what native code prints would end up there."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (it stays)
+
+
 def _print_any_text() -> None:
     """Documents have characters that the encoding of a terminal or a pipe may lack."""
     codecs.register_error("linnet.escapes", _as_escapes)
@@ -113,10 +122,12 @@ def _print_any_text() -> None:
 
 def main() -> None:
     """Run the command line; expected errors become one line and exit status 1."""
+    _open_closed_streams()
     _print_any_text()
     debug = "--debug" in sys.argv
     if not debug:
         os.environ["RUST_BACKTRACE"] = "0"  # libraries in Rust would print their own traceback
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells where its cache lies
     if next((word for word in sys.argv[1:] if word[:1] != "-"), "") not in WRITING:
         share_cores()
     try:

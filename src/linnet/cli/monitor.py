@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from linnet.cli.terminal import ask_for_consent, err
+from linnet.cli.terminal import as_typed, ask_for_consent, err
 from linnet.cli.terminal import out as terminal
-from linnet.errors import ConfigError
+from linnet.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -154,6 +154,8 @@ def sample(
     begin = period(since, time.time())
     with closing(_opened(file)) as log:
         rows = draw(log, begin, count, seed=seed)
+    if not rows:
+        raise DataError("no answer in this period was let through by a gate: nothing to check")
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     with output.create_file(out, mode=0o600) as made:  # as the log: there may be contents
         made.write(text.encode())
@@ -162,10 +164,8 @@ def sample(
     again = shlex.join(
         ["linnet", "monitor", "report", str(file), "--since", when, "--checked", str(out)]
     )
-    err.print(f"  {again}", markup=False, soft_wrap=True)
-    if not rows:
-        err.print("no answer in this period was let through by a gate", markup=False)
-    if rows and rows[0]["question"] is None:
+    err.print(f"  {as_typed(again)}", markup=False, soft_wrap=True)
+    if rows[0]["question"] is None:
         err.print("the log has no contents (--monitor-contents): look them up by 'id'",
                   markup=False)  # fmt: skip
 

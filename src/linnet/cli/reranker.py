@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,7 +72,7 @@ def report_command(
     if index.is_dir() and not artifact.is_artifact(place):
         raise ArtifactError(
             f"{index}: expected a {KIND} directory, but none was trained there; "
-            f"run linnet {KIND} train {index}"
+            f"run linnet {KIND} train {shlex.quote(str(index))}"
         )
     _show(artifact.read(place, kind=KIND).stats, as_json)
 

@@ -80,8 +80,8 @@ def ask_for_consent(question: str, nothing: str) -> None:
 
 
 def terminal_progress() -> Progress:
-    """Bars on a terminal; now and then a line in a log file."""
-    return _BarProgress() if err.is_terminal else _LineProgress()
+    """Bars where they can be drawn anew; now and then a line in a log file or a dumb terminal."""
+    return _BarProgress() if err.is_terminal and not err.is_dumb_terminal else _LineProgress()
 
 
 class _Amount(ProgressColumn):

@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import secrets
+import shlex
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -199,8 +200,8 @@ def find(corpus: Path, what: str, *, regex: bool = False) -> list[Match]:
     finally:
         texts.close()
     if not matches:
-        shown = printable(what)
-        raise DataError(f"nothing in {corpus} matches '{shown}'; see linnet data list")
+        listing = f"linnet data list {shlex.quote(str(corpus))}"
+        raise DataError(f"nothing in {corpus} matches '{printable(what)}'; see {listing}")
     return matches
 
 

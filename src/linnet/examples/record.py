@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -138,9 +139,11 @@ def examples_file(place: Path | str) -> Path:
     if path.is_dir():
         path = path / EXAMPLES_FILE
     if not path.is_file():
-        raise DataError(
-            f"{path}: expected examples, but there is no such file; run linnet examples"
-        )
+        run = "linnet examples"
+        if Path(place).is_dir():
+            made = Path(place, "examples")
+            run += f" {shlex.quote(str(place))} --out {shlex.quote(str(made))}"
+        raise DataError(f"{path}: expected examples, but there is no such file; run {run}")
     return path
 
 
