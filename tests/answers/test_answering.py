@@ -144,6 +144,51 @@ def test_a_list_with_what_leads_to_it_is_one_citation(assistant: Assistant) -> N
     assert citation.text == GUIDE[GUIDE.index("To reset") :]
 
 
+def _mail(text: str, language: str, source: str, *, by: str, to: str, day: int) -> Passage:
+    subject = text.split(".")[0]
+    head = f"From: {by} <{by.lower()}@example.org>\nTo: {to} <{to.lower()}@example.org>\n"
+    text = f"{head}Date: Tue, {day} Mar 2026 10:00:00 +0100\nSubject: {subject}\n\n{text}"
+    return Passage(text, (Place(source, 0, len(text)),), subject, language=language)
+
+
+@pytest.mark.parametrize(
+    ("language", "texts", "who", "when", "whom"),
+    [
+        ("en", ["Water in the cellar. The pump is broken.", "New chairs. They come in May."],
+         "Who wrote about the pump?", "When was the mail about the water in the cellar sent?",
+         "Whom did Ada write to about the pump?"),
+        ("de", ["Wasser im Keller. Die Pumpe ist kaputt.", "Neue Stühle. Sie kommen im Mai."],
+         "Wer hat über die Pumpe geschrieben?",
+         "Wann wurde die Mail über das Wasser im Keller geschickt?",
+         "An wen hat Ada über die Pumpe geschrieben?"),
+        ("fr", ["De l'eau dans la cave. La pompe est cassée.", "Des chaises. Elles arrivent."],
+         "Qui a écrit sur la pompe ?", "Quand Ada a-t-elle écrit sur la pompe ?",
+         "À qui Ada a écrit sur la pompe ?"),
+        ("es", ["Agua en el sótano. La bomba está rota.", "Sillas nuevas. Llegan en mayo."],
+         "¿Quién escribió sobre la bomba?", "¿Cuándo escribió Ada sobre la bomba?",
+         "¿A quién escribió Ada sobre la bomba?"),
+        ("ru", ["Вода в подвале. Насос сломан.", "Новые стулья. Привезут в мае."],
+         "Кто написал про насос?", "Когда было отправлено письмо про насос?",
+         "Кому написала Ada про насос?"),
+    ],
+)  # fmt: skip
+def test_the_head_of_a_mail_answers(
+    language: str, texts: list[str], who: str, when: str, whom: str
+) -> None:
+    index = PassagesInMemory([
+        _mail(texts[0], language, "pump.eml", by="Ada", to="Ben", day=3),
+        _mail(texts[1], language, "chairs.eml", by="Cleo", to="Dan", day=10),
+    ])  # fmt: skip
+    assistant = Assistant(index)
+    for asked, said in (
+        (who, "From: Ada <ada@example.org>"), (whom, "To: Ben <ben@example.org>"),
+        (when, "Date: Tue, 3 Mar 2026 10:00:00 +0100"),
+    ):  # fmt: skip
+        assert assistant.ask(asked).answer == said
+    again = assistant.ask("When was that mail sent?", [Turn("Who sent the mail on chairs?", "")])
+    assert language != "en" or again.answer.startswith("Date: Tue, 10 Mar")
+
+
 @pytest.mark.parametrize(
     ("language", "texts", "asked", "fragments", "said"),
     [

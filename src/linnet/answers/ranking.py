@@ -17,6 +17,7 @@ from itertools import pairwise
 
 from linnet.answers.evidence import Question
 from linnet.answers.languages import LANGUAGES, Expected, Language
+from linnet.answers.mails import asked_field
 from linnet.answers.phrases import framed
 from linnet.answers.specifics import also_said, spelled
 from linnet.answers.understanding import expected, listed_noun
@@ -42,6 +43,9 @@ _ABOVE, _NEAR = 0.6, 0.3
 
 _INFLECTED = ((0.7, 0.8), (0.6, 0.5))
 """What another form of a word counts, by the share of its letters that it begins with."""
+
+_HEAD, _NAMED = 0.5, -0.15
+"""What it counts that a line of a mail's head is what is asked for; that it is one."""
 
 _SHORTEST, _ENDING = 5, 4
 _ROW, _BEGINS = 0.3, 0.08
@@ -148,6 +152,9 @@ def scored(question: Question, passages: Sequence[Found]) -> list[Scored]:
                 text.unit.text[:2000], text.unit.passage.language or code, values
             )) for text in read
         ]  # fmt: skip
+    field = asked_field(core, kind, language)
+    if field and language is not None:
+        read = [_answering(text, field, core, language) for text in read]
     frequency = Counter(term for text in read for term in {*text.own, *text.above})
     weights = {term: math.log1p((len(read) + 1) / (_having(term, frequency) + 0.5))
                for term in asked}  # fmt: skip
@@ -177,9 +184,22 @@ def scored(question: Question, passages: Sequence[Found]) -> list[Scored]:
         coverage = max(covered / total, count / len(weights))
         if len(text.unit.header) >= _COLUMNS and not any(_has(term, text.own) for term in asked):
             coverage = 0.0  # one row as well as another
+        if field and text.unit.field == field:
+            score += _HEAD
         found.append(Scored(text.unit, score, coverage, text.rank, form))
     found.sort(key=lambda each: (-each.score, each.rank, each.unit.start))
     return _by_values(found, question, kind)
+
+
+def _answering(text: _Text, field: str, question: str, language: Language) -> _Text:
+    """A line of a mail's head that answers what is asked about the mail: it has the words for mails
+    and for writing them, and stands above all that the mail says."""
+    if text.unit.field != field:
+        return text
+    asking = {term for found in language.mails.finditer(question)
+              for term in _terms(found[0], language.code)}  # fmt: skip
+    mail = frozenset(_terms(text.unit.passage.text, language.code))
+    return replace(text, own=text.own | asking, above=text.above | mail)
 
 
 def _is_by_cue(kind: Expected, language: Language) -> bool:
@@ -268,6 +288,8 @@ def _alike(one: str, other: str) -> float:
 def _shape(text: _Text, asked: Sequence[str], kind: Expected) -> float:
     """What it counts for a unit, or against it, what it is: a sentence, an item, a heading..."""
     unit, own = text.unit, text.unit.text
+    if unit.field:
+        return _NAMED
     ends = own.rstrip("\"'”’»)] ")
     worth = 0.0
     if ends.endswith(("?", "？", "؟")):

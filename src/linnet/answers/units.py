@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from linnet.answers.answer import Citation
+from linnet.answers.mails import head_of
 from linnet.grounding import claims
 from linnet.retrieval import Passage
 
@@ -49,6 +50,8 @@ class Unit:
     """Of a row: the names of its columns."""
     leads: bool = False
     """Whether it leads to the list or code after it: "To reset it:"."""
+    field: str = ""
+    """Of a line of a mail's head: its name."""
     heads: bool = False
     """Whether it seems to be the row with the names of the columns."""
 
@@ -96,13 +99,18 @@ def units(passage: Passage) -> tuple[Unit, ...]:
 
 
 def _units(passage: Passage) -> Iterator[Unit]:
-    stretches = list(_stretches(passage.text))
-    for group, (kind, lines) in enumerate(stretches):
+    done = 0
+    for name, start, done in head_of(passage.text):
+        yield Unit(passage, "sentence", start, done, field=name)
+    stretches = list(_stretches(passage.text, done))
+    kinds = [kind for kind, _ in stretches]
+    for place, (kind, lines) in enumerate(stretches):
+        group = place + bool(done)
         start, end = lines[0][0], lines[-1][1]
         if kind == "row":
             yield from _rows(passage, lines, group)
         elif kind == "text":
-            listed = group + 1 < len(stretches) and stretches[group + 1][0] == "item"
+            listed = kinds[place + 1 : place + 2] == ["item"]
             yield from _sentences(passage, start, end, group, listed=listed)
         elif kind == "item":
             for first, last in _items(passage.text, lines):
@@ -115,12 +123,12 @@ def _units(passage: Passage) -> Iterator[Unit]:
 _Stretch: TypeAlias = tuple[Literal["item", "row", "line", "text"], list[tuple[int, int]]]
 
 
-def _stretches(text: str) -> Iterator[_Stretch]:
+def _stretches(text: str, begin: int) -> Iterator[_Stretch]:
     """Neighbouring lines of one kind; what goes on from an item is of the item."""
     kind: Literal["item", "row", "line", "text"] | None = None
     lines: list[tuple[int, int]] = []
-    done = 0
-    for found in _LINE.finditer(text):
+    done = begin
+    for found in _LINE.finditer(text, begin):
         own = _kind(found[0])
         apart = text.count("\n", done, found.start()) > 1
         done = found.end()
