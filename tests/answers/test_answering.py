@@ -428,6 +428,16 @@ def test_a_document_is_known_by_the_name_of_its_file(asked: str, source: str | N
     assert {citation.source for citation in cited} == ({source} if source else set())
 
 
+def test_a_document_without_sentences_is_shown_as_it_begins() -> None:
+    index = PassagesInMemory([
+        passage("Name | City\nAnna | Berlin", "staff.xlsx/Sheet 1", kind="table"),
+        passage("The staff meets on Mondays.", "notes.txt"),
+    ])  # fmt: skip
+    answer = Assistant(index).ask("What does staff.xlsx contain?")
+    assert answer.answer == "Name | City\nAnna | Berlin"
+    assert {cited.source for cited in answer.citations} == {"staff.xlsx/Sheet 1"}
+
+
 def test_the_document_of_the_conversation_is_meant_by_this_document() -> None:
     assistant = Assistant(PassagesInMemory([*long_document(), *PASSAGES]))
     turns = [Turn("When does the lease end?", "The lease ends on 30 June 2027.")]

@@ -103,6 +103,26 @@ def test_a_subject_is_carried_through_a_conversation() -> None:
     assert asked.alone == "What are the complications of Marfan syndrome?"
 
 
+@pytest.mark.parametrize(
+    ("asked", "file"),
+    [
+        ("What does hr/terms.xlsx contain?", "hr/terms.xlsx"),
+        ("What is stored in notes.txt?", "notes.txt"),
+        ("Was steht in notes.txt?", "notes.txt"),
+        ("Que contient notes.txt ?", "notes.txt"),
+        ("¿Qué contiene notes.txt?", "notes.txt"),
+        ("Что содержится в notes.txt?", "notes.txt"),
+        # Something of it is asked for, or what a name means.
+        ("What does notes.txt say about fees?", ""),
+        ("What is os.path?", ""),
+    ],
+)
+def test_a_file_is_asked_about_as_a_whole(asked: str, file: str) -> None:
+    found = understand(asked)
+    assert (found.document or "").endswith(file)
+    assert (found.asks == "summary") == bool(file)
+
+
 def test_a_fragment_may_ask_for_something_of_the_same() -> None:
     turns = [Turn("When does the lease end?", ""), Turn("And the rent?", "")]
     found = understand("And what about the deposit?", turns)

@@ -23,7 +23,7 @@ from linnet.answers.listing import matching
 from linnet.answers.ranking import answers_count, wanted
 from linnet.answers.summaries import Summaries
 from linnet.answers.understanding import names_this
-from linnet.answers.units import Unit, has_records
+from linnet.answers.units import Unit, has_records, units
 from linnet.config import Config, option
 from linnet.errors import LinnetError
 from linnet.retrieval import Filters, Found, Index, Passage, Searchable, terms
@@ -54,6 +54,7 @@ _FILE = re.compile(r"\w\.\w{1,5}\b")
 """What may be the name of a file."""
 _NAMED = 20  # passages among which a document is looked for by its name
 _BEST = 200  # passages among which entries are looked for first
+_BEGINNING = 4  # rows or lines of a document that has no sentences
 _OVERVIEW = 10  # documents of an overview
 
 
@@ -206,10 +207,11 @@ class Gatherer:
         best, longest = None, 0
         for source in sorted(_sources(self.index, collections, most=None)):
             parts = source.casefold().split("/")
-            for place in range(len(parts)):
-                own = "/".join(parts[place:])
-                if len(own) > longest and own in said and _stands_in(own, said):
-                    best, longest = source, len(own)
+            ends = [end for end in range(1, len(parts)) if _FILE.search(parts[end - 1])]
+            for end in (*ends, len(parts)):  # a sheet or a member is named by its file, too
+                for own in ("/".join(parts[place:end]) for place in range(end)):
+                    if len(own) > longest and own in said and _stands_in(own, said):
+                        best, longest = source, len(own)
         return best
 
     # One question.
@@ -334,6 +336,8 @@ class Gatherer:
             documents.setdefault(name, []).append(passage)
         for passages in documents.values():
             sentences = self.summaries.of(passages, late=late)
+            if source and not sentences:  # a table, a list: how it begins
+                sentences = list(units(passages[0]))[:_BEGINNING]
             yield from sentences if source else sentences[:1]
 
 

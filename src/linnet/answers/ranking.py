@@ -11,7 +11,7 @@ import functools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -153,53 +153,60 @@ def scored(question: Question, passages: Sequence[Found]) -> list[Scored]:
             )) for text in read
         ]  # fmt: skip
     field = asked_field(core, kind, language)
+    asking: frozenset[str] = frozenset()
     if field and language is not None:
-        read = [_answering(text, field, core, language) for text in read]
+        asking = frozenset(term for found in language.mails.finditer(core)
+                           for term in _terms(found[0], code))  # fmt: skip
+        read = [_under_mail(text, field, code) for text in read]
     frequency = Counter(term for text in read for term in {*text.own, *text.above})
     weights = {term: math.log1p((len(read) + 1) / (_having(term, frequency) + 0.5))
                for term in asked}  # fmt: skip
-    total = sum(weights.values())
+    told = {term: weight for term, weight in weights.items() if term not in asking}
     by_cue = language is not None and (
         _is_by_cue(kind, language) or language.asks_manner.search(core) is not None
     )
     found = []
     for text in read:
-        shared = covered = 0.0
-        count = 0
-        for term, weight in weights.items():
-            own = _has(term, text.own)
-            there = max(own, _has(term, text.above))
-            # What such a sentence is about may be said above it alone: "The prevalence is unknown".
-            near = there if by_cue else max(own, _ABOVE * there, _NEAR * _has(term, text.near))
-            shared += weight * near
-            covered += weight * there
-            count += there > 0
+        heads = field != "" and text.unit.field == field
+        if heads and not told:
+            continue  # who wrote which mail?
+        shared, coverage = _shares(text, told if heads else weights, by_cue=by_cue)
         prior = _PRIOR * _PRIORS[min(text.rank, len(_PRIORS) - 1)]
         if title and text.unit.passage.title.casefold() == title.casefold():
             prior += _PRIOR
-        score = shared / total + prior
+        score = shared + prior + _HEAD * heads
         score += 0.0 if by_cue else _ROW * _in_row(asked, text.order)
         form = _form(text, asked, question, kind, language) if language is not None else 0.0
         score += _shape(text, asked, kind) + form
-        coverage = max(covered / total, count / len(weights))
         if len(text.unit.header) >= _COLUMNS and not any(_has(term, text.own) for term in asked):
             coverage = 0.0  # one row as well as another
-        if field and text.unit.field == field:
-            score += _HEAD
         found.append(Scored(text.unit, score, coverage, text.rank, form))
     found.sort(key=lambda each: (-each.score, each.rank, each.unit.start))
     return _by_values(found, question, kind)
 
 
-def _answering(text: _Text, field: str, question: str, language: Language) -> _Text:
-    """A line of a mail's head that answers what is asked about the mail: it has the words for mails
-    and for writing them, and stands above all that the mail says."""
+def _shares(text: _Text, weights: Mapping[str, float], *, by_cue: bool) -> tuple[float, float]:
+    """The share of weighed terms that a unit has, and that it or what it stands under has."""
+    shared = covered = 0.0
+    count = 0
+    for term, weight in weights.items():
+        own = _has(term, text.own)
+        there = max(own, _has(term, text.above))
+        # What such a sentence is about may be said above it alone: "The prevalence is unknown".
+        near = there if by_cue else max(own, _ABOVE * there, _NEAR * _has(term, text.near))
+        shared += weight * near
+        covered += weight * there
+        count += there > 0
+    total = sum(weights.values())
+    return shared / total, max(covered / total, count / len(weights))
+
+
+def _under_mail(text: _Text, field: str, code: str) -> _Text:
+    """A line of a mail's head that may answer what is asked about the mail: it stands for all that
+    the mail says."""
     if text.unit.field != field:
         return text
-    asking = {term for found in language.mails.finditer(question)
-              for term in _terms(found[0], language.code)}  # fmt: skip
-    mail = frozenset(_terms(text.unit.passage.text, language.code))
-    return replace(text, own=text.own | asking, above=text.above | mail)
+    return replace(text, above=text.above | frozenset(_terms(text.unit.passage.text, code)))
 
 
 def _is_by_cue(kind: Expected, language: Language) -> bool:

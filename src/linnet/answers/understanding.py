@@ -45,6 +45,7 @@ _EACH_NAMED = re.compile(
     rf"\b(?P<before>\w+) (?P<names>{_NAMED.pattern}(?:, {_NAMED.pattern})*,? "
     rf"(?:and|or|und|oder|et|ou|y|e|o|u|и|или) (?P<again>(?P=before) )?{_NAMED.pattern})"
 )
+_FILE_NAME = re.compile(r"[\w/-][\w./-]*\.[A-Za-z]\w{0,4}\b")
 _BOTH = frozenset(("between", "zwischen", "entre", "между"))
 """Prepositions that are about two things at once."""
 
@@ -165,6 +166,8 @@ def _single(alone: str, language: Language) -> Question:
                 return replace(question, asks="comparison", sides=sides, parts=parts)
     asks: Asks = "fact"
     body = alone.strip(ENDS)
+    if file := _whole_file(body, language):
+        return replace(question, asks="summary", document=file)
     if found := language.summary.search(body):
         named = next((part for part in found.groupdict().values() if part), "")
         return replace(question, asks="summary", document=named.strip(ENDS))
@@ -173,6 +176,17 @@ def _single(alone: str, language: Language) -> Question:
     elif language.every.search(body):
         asks = "list"
     return replace(question, asks=asks)
+
+
+def _whole_file(asked: str, language: Language) -> str:
+    """The file that a question asks the contents of, and nothing else: "what is in a.txt?"."""
+    names = _FILE_NAME.findall(asked)
+    if len(names) != 1:
+        return ""
+    others = [word.key for word in words_of(asked.replace(names[0], " "))]
+    says_so = language.holds | language.prepositions
+    known = says_so | language.function | language.classes | language.messages
+    return names[0] if says_so & set(others) and known.issuperset(others) else ""
 
 
 def names_this(name: str, language: str) -> bool:

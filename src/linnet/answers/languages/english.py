@@ -300,6 +300,10 @@ ENGLISH = Language(
         r"stands? "
         r"for|describes?|denotes?)\b"
     ),
+    holds=words(
+        "contain contains store stored hold holds "
+        "written say says tell tells show shows include includes cover covers inside"
+    ),
     messages=words("mail email e-mail message letter"),
     mails=pattern(
         r"\b(?:e-?mails?|mails?|messages?|wr(?:ote|ites?|itten|iting)|sen[dt]s?|senders?|replied)\b"
