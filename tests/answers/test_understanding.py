@@ -133,6 +133,15 @@ def test_a_fragment_may_ask_for_something_of_the_same() -> None:
         assert understand(complete, turns).otherwise is None
 
 
+def test_what_is_told_before_a_question_may_not_matter() -> None:
+    told = "I like Python, but a friend said that odd things happen with lists; can you tell me "
+    found = understand(f"{told}what happens when a default argument is a list?")
+    assert found.alone.startswith("I like Python")
+    assert found.otherwise is not None
+    assert found.otherwise.alone == "what happens when a default argument is a list?"
+    assert understand("The pump hums. Why is that?").otherwise is None  # it needs the pump
+
+
 def test_a_title_tells_what_was_asked_about() -> None:
     turns = [Turn("How do people live with rapid-onset dystonia parkinsonism?", "")]
     titles = ["rapid-onset dystonia parkinsonism"]

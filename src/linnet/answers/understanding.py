@@ -38,6 +38,8 @@ MOST_TURNS = 8
 """Earlier questions that are read."""
 
 _LONGEST_COMPARISON = 500  # characters of a question that compares two things
+_LEAST_CONTENT = 3  # words of a question that is understood without what is told before it
+_CLAUSE = re.compile(r"(?<=[.!;])\s+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 _CAPITAL = r"[^\W\d_a-zß-öø-ÿа-яё][\w’'-]*"
 _NAMED = re.compile(rf"{_CAPITAL}(?: {_CAPITAL})*")
@@ -75,7 +77,7 @@ def understand(text: str, turns: Sequence[Turn] = (), *, titles: Titles | None =
         notes += (f"of {len(parts)} questions the first {MOST_PARTS} are answered",)
         parts = parts[:MOST_PARTS]
     if len(parts) < 2:
-        other = otherwise_within(asked, before, language)
+        other = otherwise_within(asked, before, language) or _asked_last(alone, language)
         otherwise = _single(other, language) if other and other != alone else None
         return replace(_single(alone, language), text=text, otherwise=otherwise, notes=notes)
     parts = completed(parts, language, titles)
@@ -220,6 +222,16 @@ def _parts(text: str, language: Language) -> list[str]:
         part for own in found for named in _places(own, language)
         for part in _aspects(named, language)
     ]  # fmt: skip
+
+
+def _asked_last(text: str, language: Language) -> str:
+    """The question that ends a text, without what is told before it; empty where nothing is."""
+    *told, last = [each for each in _CLAUSE.split(text) if each.strip(ENDS)] or [""]
+    while (found := language.lead.match(last)) and found.end() < len(last):
+        last = last[found.end() :]
+    content = [word for word in words_of(last) if word.key not in language.function]
+    asks = is_interrogative(last, language) and len(content) >= _LEAST_CONTENT
+    return last if told and asks else ""
 
 
 def _asks(sentence: str, language: Language) -> bool:
