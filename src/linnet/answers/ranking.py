@@ -22,8 +22,8 @@ from linnet.answers.phrases import framed
 from linnet.answers.specifics import also_said, spelled
 from linnet.answers.understanding import expected, listed_noun
 from linnet.answers.units import Unit, units
+from linnet.answers.values import has_value
 from linnet.grounding.tokens import tokens
-from linnet.grounding.values import Value
 from linnet.retrieval import Found, terms
 
 _READ = 12  # passages
@@ -62,9 +62,6 @@ _LITTLE = 3  # words that say hardly more than how common something is
 _LISTED = 3  # dashes in a sentence that is a list of names
 _SHORT = 3  # words of what is hardly a sentence
 _COLUMNS = 3  # of two the first row may be a name and its value, as all others
-_YEAR = re.compile(r"\b(?:1[0-9]|20|21)\d\d\b")
-_NAMES = re.compile(r"(?<![.!?] )(?<!^)\b[A-ZÀ-ÞА-ЯЁ][\w'’-]+(?: [A-ZÀ-ÞА-ЯЁ][\w'’.-]+)*|"
-                    r"\b[A-ZÀ-ÞА-ЯЁ][\w'’-]+ [A-ZÀ-ÞА-ЯЁ][\w'’-]+")  # fmt: skip
 _POINTING = re.compile(r"(?:this|these|those|it|they|such|however|also|dies\w*|sie|er|es|ce|cette|"
                        r"ces|il|elle|esto|est[ae]s?|это|эт[аои]\w*|он\w?)\b",
                        re.IGNORECASE)  # fmt: skip
@@ -400,30 +397,11 @@ def _by_values(
         return found
     asked = question.alone.casefold()
     better = [
-        replace(each, score=each.score + _TYPE) if _answers(each.unit, kind, asked) else each
+        replace(each, score=each.score + _TYPE) if has_value(each.unit, kind, asked) else each
         for each in found[:_VALUED]
     ]
     better.sort(key=lambda each: (-each.score, each.rank, each.unit.start))
     return better + found[_VALUED:]
-
-
-def _answers(unit: Unit, kind: Expected, asked: str) -> bool:
-    text = unit.text[:2000]
-    if kind == "person":
-        return any(name.casefold() not in asked for name in _NAMES.findall(text))
-    if kind == "time" and any(year not in asked for year in _YEAR.findall(text)):
-        return True
-    values = [token.value for token in tokens(text, unit.passage.language or "en")]
-    return any(_fits(value, kind, asked) for value in values if value is not None)
-
-
-def _fits(value: Value, kind: Expected, asked: str) -> bool:
-    if value.text.casefold() in asked:
-        return False
-    timed = value.unit is not None and value.unit.dimension in ("time", "months")
-    if kind == "time":
-        return value.kind in ("date", "time") or timed
-    return value.kind == "number"
 
 
 def answers_count(question: Question, passages: Sequence[Found]) -> bool:
