@@ -428,6 +428,31 @@ def test_a_document_is_known_by_the_name_of_its_file(asked: str, source: str | N
     assert {citation.source for citation in cited} == ({source} if source else set())
 
 
+@pytest.mark.parametrize(
+    ("asked", "amounts"),
+    [
+        ("List all expenses for Bosch", ["1.200,50", "99,90"]),
+        ("List all expenses over 1000", ["1.200,50", "1.540,00"]),
+        ("Which expenses are over 1,000 euros?", ["1.200,50", "1.540,00"]),
+        ("Which suppliers got more than 1500?", ["1.540,00"]),  # the year is no amount
+        ("Which expenses are under 100?", ["99,90"]),
+        ("Welche Lieferanten bekamen weniger als 100?", ["99,90"]),
+    ],
+)
+def test_rows_that_begin_with_a_day_are_rows(asked: str, amounts: list[str]) -> None:
+    table = (
+        "Date | Supplier | Lieferant | Amount\n2024-01-12 | Bosch | Bosch | 1.200,50\n"
+        "2024-02-03 | Siemens | Siemens | 340,00\n2024-02-17 | Bosch | Bosch | 99,90\n"
+        "2024-03-02 | IKEA | IKEA | 1.540,00"
+    )
+    place = Place("expenses.csv", 0, len(table))
+    index = PassagesInMemory([Passage(table, (place,), "expenses", kind="table")])
+    found = Assistant(index).ask(asked).answer
+    rows = [row for row in found.splitlines() if "Amount: " in row]
+    assert [row.rpartition("Amount: ")[2] for row in rows] == amounts
+    assert all(row.startswith("Date: 2024-") for row in rows)
+
+
 def test_a_document_without_sentences_is_shown_as_it_begins() -> None:
     index = PassagesInMemory([
         passage("Name | City\nAnna | Berlin", "staff.xlsx/Sheet 1", kind="table"),

@@ -19,7 +19,8 @@ from typing import Literal, TypeVar
 from linnet.answers.answer import Step
 from linnet.answers.evidence import Chosen, Evidence, Question, Search, Turn
 from linnet.answers.languages import LANGUAGES
-from linnet.answers.listing import matching
+from linnet.answers.listing import asks_within_bounds, matching, without_which
+from linnet.answers.phrases import words_of
 from linnet.answers.ranking import answers_count, wanted
 from linnet.answers.summaries import Summaries
 from linnet.answers.understanding import names_this
@@ -150,7 +151,7 @@ class Gatherer:
             evidence = self._summary(question, collections, steps)
         elif question.asks == "comparison":
             evidence = self._comparison(question, collections, steps)
-        elif question.asks in ("list", "count"):
+        elif question.asks in ("list", "count") or asks_within_bounds(question):
             evidence = self._entries(question, collections, steps)
         else:
             evidence = self._fact(question, collections, steps)
@@ -267,7 +268,10 @@ class Gatherer:
     ) -> Evidence:
         """Every entry that matches; where none does, what answers another question."""
         language = LANGUAGES.get(question.language)
-        query = " ".join(wanted(question.alone, language))
+        asked = question.alone
+        if language is not None and asks_within_bounds(question):
+            asked = without_which(asked, language)
+        query = _in_full(wanted(asked, language), asked, question.language)
         first = self._search(question.alone, self.config.passages, collections, steps)
         fact = Evidence(question, (Search(question.alone, first),), first, tuple(steps.done))
         if question.asks == "count" and answers_count(question, first):
@@ -283,7 +287,7 @@ class Gatherer:
             found=lambda listed: _counted(len(listed.units), self.config.entries, listed.ignored),
         )  # fmt: skip
         steps_done = tuple(steps.done)
-        if listed is None or not listed.units or (question.asks == "count" and not listed.tabular):
+        if listed is None or not listed.units or (question.asks != "list" and not listed.tabular):
             return replace(fact, question=replace(question, asks="fact"), steps=steps_done)
         shown = listed.units[: self.config.entries]
         chosen = Chosen(shown, len(listed.units), listed.coverage)
@@ -339,6 +343,13 @@ class Gatherer:
             if source and not sentences:  # a table, a list: how it begins
                 sentences = list(units(passages[0]))[:_BEGINNING]
             yield from sentences if source else sentences[:1]
+
+
+def _in_full(asked: Sequence[str], question: str, code: str) -> str:
+    """Terms, and the words of a question that they are of: a table without a language has words as
+    they are."""
+    said = [word.text for word in words_of(question) if set(terms(word.text, code)) & set(asked)]
+    return " ".join(dict.fromkeys((*asked, *said)))
 
 
 def _stands_in(name: str, text: str) -> bool:

@@ -102,7 +102,7 @@ def _units(passage: Passage) -> Iterator[Unit]:
     done = 0
     for name, start, done in head_of(passage.text):
         yield Unit(passage, "sentence", start, done, field=name)
-    stretches = list(_stretches(passage.text, done))
+    stretches = list(_stretches(passage, done))
     kinds = [kind for kind, _ in stretches]
     for place, (kind, lines) in enumerate(stretches):
         group = place + bool(done)
@@ -123,13 +123,14 @@ def _units(passage: Passage) -> Iterator[Unit]:
 _Stretch: TypeAlias = tuple[Literal["item", "row", "line", "text"], list[tuple[int, int]]]
 
 
-def _stretches(text: str, begin: int) -> Iterator[_Stretch]:
+def _stretches(passage: Passage, begin: int) -> Iterator[_Stretch]:
     """Neighbouring lines of one kind; what goes on from an item is of the item."""
+    text, in_table = passage.text, passage.kind == "table"
     kind: Literal["item", "row", "line", "text"] | None = None
     lines: list[tuple[int, int]] = []
     done = begin
     for found in _LINE.finditer(text, begin):
-        own = _kind(found[0])
+        own = _kind(found[0], in_table=in_table)
         apart = text.count("\n", done, found.start()) > 1
         done = found.end()
         if not found[0].strip():
@@ -156,8 +157,8 @@ def _items(text: str, lines: list[tuple[int, int]]) -> Iterator[tuple[int, int]]
         yield start, end
 
 
-def _kind(line: str) -> Literal["item", "row", "line", "text"]:
-    if _RECORD.match(line):
+def _kind(line: str, *, in_table: bool) -> Literal["item", "row", "line", "text"]:
+    if _RECORD.match(line) and not (in_table and COLUMNS in line):  # a row may begin with a date
         return "line"
     if COLUMNS in line:
         return "row"
