@@ -145,6 +145,51 @@ def test_a_list_with_what_leads_to_it_is_one_citation(assistant: Assistant) -> N
     assert citation.text == GUIDE[GUIDE.index("To reset") :]
 
 
+def _mail(text: str, language: str, source: str, *, by: str, to: str, day: int) -> Passage:
+    subject = text.split(".")[0]
+    head = f"From: {by} <{by.lower()}@example.org>\nTo: {to} <{to.lower()}@example.org>\n"
+    text = f"{head}Date: Tue, {day} Mar 2026 10:00:00 +0100\nSubject: {subject}\n\n{text}"
+    return Passage(text, (Place(source, 0, len(text)),), subject, language=language)
+
+
+@pytest.mark.parametrize(
+    ("language", "texts", "who", "when", "whom"),
+    [
+        ("en", ["Water in the cellar. The pump is broken.", "New chairs. They come in May."],
+         "Who wrote about the pump?", "When was the mail about the water in the cellar sent?",
+         "Whom did Ada write to about the pump?"),
+        ("de", ["Wasser im Keller. Die Pumpe ist kaputt.", "Neue Stühle. Sie kommen im Mai."],
+         "Wer hat über die Pumpe geschrieben?",
+         "Wann wurde die Mail über das Wasser im Keller geschickt?",
+         "An wen hat Ada über die Pumpe geschrieben?"),
+        ("fr", ["De l'eau dans la cave. La pompe est cassée.", "Des chaises. Elles arrivent."],
+         "Qui a écrit sur la pompe ?", "Quand Ada a-t-elle écrit sur la pompe ?",
+         "À qui Ada a écrit sur la pompe ?"),
+        ("es", ["Agua en el sótano. La bomba está rota.", "Sillas nuevas. Llegan en mayo."],
+         "¿Quién escribió sobre la bomba?", "¿Cuándo escribió Ada sobre la bomba?",
+         "¿A quién escribió Ada sobre la bomba?"),
+        ("ru", ["Вода в подвале. Насос сломан.", "Новые стулья. Привезут в мае."],
+         "Кто написал про насос?", "Когда было отправлено письмо про насос?",
+         "Кому написала Ada про насос?"),
+    ],
+)  # fmt: skip
+def test_the_head_of_a_mail_answers(
+    language: str, texts: list[str], who: str, when: str, whom: str
+) -> None:
+    index = PassagesInMemory([
+        _mail(texts[0], language, "pump.eml", by="Ada", to="Ben", day=3),
+        _mail(texts[1], language, "chairs.eml", by="Cleo", to="Dan", day=10),
+    ])  # fmt: skip
+    assistant = Assistant(index)
+    for asked, said in (
+        (who, "From: Ada <ada@example.org>"), (whom, "To: Ben <ben@example.org>"),
+        (when, "Date: Tue, 3 Mar 2026 10:00:00 +0100"),
+    ):  # fmt: skip
+        assert assistant.ask(asked).answer == said
+    again = assistant.ask("When was that mail sent?", [Turn("Who sent the mail on chairs?", "")])
+    assert language != "en" or again.answer.startswith("Date: Tue, 10 Mar")
+
+
 @pytest.mark.parametrize(
     ("language", "texts", "asked", "fragments", "said"),
     [
@@ -382,6 +427,41 @@ def test_a_document_is_known_by_the_name_of_its_file(asked: str, source: str | N
     ]
     cited = Assistant(PassagesInMemory(passages)).ask(asked).citations
     assert {citation.source for citation in cited} == ({source} if source else set())
+
+
+@pytest.mark.parametrize(
+    ("asked", "amounts"),
+    [
+        ("List all expenses for Bosch", ["1.200,50", "99,90"]),
+        ("List all expenses over 1000", ["1.200,50", "1.540,00"]),
+        ("Which expenses are over 1,000 euros?", ["1.200,50", "1.540,00"]),
+        ("Which suppliers got more than 1500?", ["1.540,00"]),  # the year is no amount
+        ("Which expenses are under 100?", ["99,90"]),
+        ("Welche Lieferanten bekamen weniger als 100?", ["99,90"]),
+    ],
+)
+def test_rows_that_begin_with_a_day_are_rows(asked: str, amounts: list[str]) -> None:
+    table = (
+        "Date | Supplier | Lieferant | Amount\n2024-01-12 | Bosch | Bosch | 1.200,50\n"
+        "2024-02-03 | Siemens | Siemens | 340,00\n2024-02-17 | Bosch | Bosch | 99,90\n"
+        "2024-03-02 | IKEA | IKEA | 1.540,00"
+    )
+    place = Place("expenses.csv", 0, len(table))
+    index = PassagesInMemory([Passage(table, (place,), "expenses", kind="table")])
+    found = Assistant(index).ask(asked).answer
+    rows = [row for row in found.splitlines() if "Amount: " in row]
+    assert [row.rpartition("Amount: ")[2] for row in rows] == amounts
+    assert all(row.startswith("Date: 2024-") for row in rows)
+
+
+def test_a_document_without_sentences_is_shown_as_it_begins() -> None:
+    index = PassagesInMemory([
+        passage("Name | City\nAnna | Berlin", "staff.xlsx/Sheet 1", kind="table"),
+        passage("The staff meets on Mondays.", "notes.txt"),
+    ])  # fmt: skip
+    answer = Assistant(index).ask("What does staff.xlsx contain?")
+    assert answer.answer == "Name | City\nAnna | Berlin"
+    assert {cited.source for cited in answer.citations} == {"staff.xlsx/Sheet 1"}
 
 
 def test_the_document_of_the_conversation_is_meant_by_this_document() -> None:

@@ -103,6 +103,26 @@ def test_a_subject_is_carried_through_a_conversation() -> None:
     assert asked.alone == "What are the complications of Marfan syndrome?"
 
 
+@pytest.mark.parametrize(
+    ("asked", "file"),
+    [
+        ("What does hr/terms.xlsx contain?", "hr/terms.xlsx"),
+        ("What is stored in notes.txt?", "notes.txt"),
+        ("Was steht in notes.txt?", "notes.txt"),
+        ("Que contient notes.txt ?", "notes.txt"),
+        ("¿Qué contiene notes.txt?", "notes.txt"),
+        ("Что содержится в notes.txt?", "notes.txt"),
+        # Something of it is asked for, or what a name means.
+        ("What does notes.txt say about fees?", ""),
+        ("What is os.path?", ""),
+    ],
+)
+def test_a_file_is_asked_about_as_a_whole(asked: str, file: str) -> None:
+    found = understand(asked)
+    assert (found.document or "").endswith(file)
+    assert (found.asks == "summary") == bool(file)
+
+
 def test_a_fragment_may_ask_for_something_of_the_same() -> None:
     turns = [Turn("When does the lease end?", ""), Turn("And the rent?", "")]
     found = understand("And what about the deposit?", turns)
@@ -111,6 +131,15 @@ def test_a_fragment_may_ask_for_something_of_the_same() -> None:
     assert found.otherwise.alone == "the deposit of lease?"  # and not of the rent
     for complete in ("And in Spain?", "And who signed it?", "And its end?", "Where is Oslo?"):
         assert understand(complete, turns).otherwise is None
+
+
+def test_what_is_told_before_a_question_may_not_matter() -> None:
+    told = "I like Python, but a friend said that odd things happen with lists; can you tell me "
+    found = understand(f"{told}what happens when a default argument is a list?")
+    assert found.alone.startswith("I like Python")
+    assert found.otherwise is not None
+    assert found.otherwise.alone == "what happens when a default argument is a list?"
+    assert understand("The pump hums. Why is that?").otherwise is None  # it needs the pump
 
 
 def test_a_title_tells_what_was_asked_about() -> None:

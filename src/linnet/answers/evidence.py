@@ -48,8 +48,8 @@ class Question:
     subject: str = ""
     """What it is about, in its own words."""
     otherwise: Question | None = None
-    """What it means if it does not go on with the earlier question about something else, but asks
-    for something of the same: after "When does the lease end?", "and the rent?"."""
+    """What else it may mean. After "When does the lease end?", "and the rent?" may ask for that of
+    the lease; and what is told before a question may have nothing to do with its answer."""
     notes: tuple[str, ...] = ()
     """What was changed or left out on the way, in words."""
 

@@ -265,7 +265,8 @@ def _entries(question: Question, chosen: Chosen) -> Draft:
     for number, unit in enumerate(chosen.units):
         if question.asks == "summary":
             source = unit.passage.place.source
-            apart = "\n" if before and source != before else between
+            goes_on = not before or (source == before and unit.kind == "sentence")
+            apart = between if goes_on else "\n"
             answer.add(unit.text, (answer.cite(unit.citation()),), apart)
             before = source
         elif unit.kind == "row":

@@ -263,7 +263,9 @@ def _named_again(
     one."""
     words = words_of(question)
     for place, (one, other) in enumerate(pairwise(words)):
-        if one.key not in language.demonstratives or other.key not in language.classes:
+        if one.key not in language.demonstratives or other.key not in (
+            language.classes | language.messages
+        ):
             continue
         follows = words[place + 2].key if place + 2 < len(words) else ""
         if one.key not in language.articles:

@@ -19,11 +19,12 @@ from typing import Literal, TypeVar
 from linnet.answers.answer import Step
 from linnet.answers.evidence import Chosen, Evidence, Question, Search, Turn
 from linnet.answers.languages import LANGUAGES
-from linnet.answers.listing import matching
+from linnet.answers.listing import asks_within_bounds, matching, without_which
+from linnet.answers.phrases import words_of
 from linnet.answers.ranking import answers_count, wanted
 from linnet.answers.summaries import Summaries
 from linnet.answers.understanding import names_this
-from linnet.answers.units import Unit, has_records
+from linnet.answers.units import Unit, has_records, units
 from linnet.config import Config, option
 from linnet.errors import LinnetError
 from linnet.retrieval import Filters, Found, Index, Passage, Searchable, terms
@@ -54,6 +55,7 @@ _FILE = re.compile(r"\w\.\w{1,5}\b")
 """What may be the name of a file."""
 _NAMED = 20  # passages among which a document is looked for by its name
 _BEST = 200  # passages among which entries are looked for first
+_BEGINNING = 4  # rows or lines of a document that has no sentences
 _OVERVIEW = 10  # documents of an overview
 
 
@@ -149,7 +151,7 @@ class Gatherer:
             evidence = self._summary(question, collections, steps)
         elif question.asks == "comparison":
             evidence = self._comparison(question, collections, steps)
-        elif question.asks in ("list", "count"):
+        elif question.asks in ("list", "count") or asks_within_bounds(question):
             evidence = self._entries(question, collections, steps)
         else:
             evidence = self._fact(question, collections, steps)
@@ -206,10 +208,11 @@ class Gatherer:
         best, longest = None, 0
         for source in sorted(_sources(self.index, collections, most=None)):
             parts = source.casefold().split("/")
-            for place in range(len(parts)):
-                own = "/".join(parts[place:])
-                if len(own) > longest and own in said and _stands_in(own, said):
-                    best, longest = source, len(own)
+            ends = [end for end in range(1, len(parts)) if _FILE.search(parts[end - 1])]
+            for end in (*ends, len(parts)):  # a sheet or a member is named by its file, too
+                for own in ("/".join(parts[place:end]) for place in range(end)):
+                    if len(own) > longest and own in said and _stands_in(own, said):
+                        best, longest = source, len(own)
         return best
 
     # One question.
@@ -265,7 +268,10 @@ class Gatherer:
     ) -> Evidence:
         """Every entry that matches; where none does, what answers another question."""
         language = LANGUAGES.get(question.language)
-        query = " ".join(wanted(question.alone, language))
+        asked = question.alone
+        if language is not None and asks_within_bounds(question):
+            asked = without_which(asked, language)
+        query = _in_full(wanted(asked, language), asked, question.language)
         first = self._search(question.alone, self.config.passages, collections, steps)
         fact = Evidence(question, (Search(question.alone, first),), first, tuple(steps.done))
         if question.asks == "count" and answers_count(question, first):
@@ -281,7 +287,7 @@ class Gatherer:
             found=lambda listed: _counted(len(listed.units), self.config.entries, listed.ignored),
         )  # fmt: skip
         steps_done = tuple(steps.done)
-        if listed is None or not listed.units or (question.asks == "count" and not listed.tabular):
+        if listed is None or not listed.units or (question.asks != "list" and not listed.tabular):
             return replace(fact, question=replace(question, asks="fact"), steps=steps_done)
         shown = listed.units[: self.config.entries]
         chosen = Chosen(shown, len(listed.units), listed.coverage)
@@ -334,7 +340,16 @@ class Gatherer:
             documents.setdefault(name, []).append(passage)
         for passages in documents.values():
             sentences = self.summaries.of(passages, late=late)
+            if source and not sentences:  # a table, a list: how it begins
+                sentences = list(units(passages[0]))[:_BEGINNING]
             yield from sentences if source else sentences[:1]
+
+
+def _in_full(asked: Sequence[str], question: str, code: str) -> str:
+    """Terms, and the words of a question that they are of: a table without a language has words as
+    they are."""
+    said = [word.text for word in words_of(question) if set(terms(word.text, code)) & set(asked)]
+    return " ".join(dict.fromkeys((*asked, *said)))
 
 
 def _stands_in(name: str, text: str) -> bool:

@@ -38,6 +38,8 @@ _NUMBER = re.compile(
     r"(?<![\w.,])\d+(?:[.,]\d+)?"
 )
 
+_DAY = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}(?![\d.,])")
+
 Alternatives: TypeAlias = tuple[frozenset[str], ...]
 """Of each group one term has to be there."""
 
@@ -135,6 +137,8 @@ def _groups(question: Question, language: Language | None) -> list[frozenset[str
     code = question.language
     text = question.alone
     if language is not None:
+        if asks_within_bounds(question):
+            text = without_which(text, language)
         text = language.every.sub(" ", text)
         text = language.count.sub(" ", text)
         for bound in _BOUNDS.get(language.code, ()):
@@ -171,7 +175,7 @@ def _of_document(
         required = [
             group for group in groups
             if not _tells_nothing(group, document, len(entries), question, language)
-        ]  # fmt: skip
+        ] or groups  # fmt: skip
         best = 0
         matching_best: list[Entry] = []
         for entry in entries:
@@ -252,6 +256,8 @@ class Bound:
             return [unit.text]
         named = [cell for name, cell in zip(unit.header, cells, strict=True)
                  if self.column and self.column in name.casefold()]  # fmt: skip
+        if not named and not _is_year(self.number):  # no day is an amount
+            cells = [cell for cell in cells if not _DAY.match(cell)]
         return named or cells
 
     def _holds(self, value: Decimal) -> bool:
@@ -288,6 +294,25 @@ _BOUNDS: dict[str, tuple[_Form, ...]] = {
                ("не более", False, False)),
     }.items()
 }  # fmt: skip
+
+
+_WHICH = {
+    "en": r"which|who", "de": r"welche[rsnm]?|wer", "fr": r"(?:les)?quel(?:le)?s?|qui",
+    "es": r"cuál(?:es)?|qué|quién(?:es)?", "ru": r"как(?:ие|ой|ая|ое)|кто",
+}  # fmt: skip
+
+
+def asks_within_bounds(question: Question) -> bool:
+    """Whether it asks which have a value within bounds: "which invoices are over 1,000 euros?"."""
+    language = LANGUAGES.get(question.language)
+    if language is None or question.asks != "fact" or not _bounds(question.alone, language):
+        return False
+    return without_which(question.alone, language) != question.alone
+
+
+def without_which(text: str, language: Language) -> str:
+    """A question without the word that asks for some of what follows: "which"."""
+    return re.sub(rf"^\W*(?:{_WHICH[language.code]})\b", "", text, flags=re.IGNORECASE)
 
 
 def _bounds(text: str, language: Language | None) -> list[Bound]:

@@ -113,8 +113,12 @@ def _phrase(words: list[Word], language: Language, verb_last: bool) -> list[Word
     words = _after_verb(words, language)
     if words and words[0].key in language.pronouns:
         return []
+    general = (
+        language.classes | language.messages | language.articles
+    )  # "the mail" alone names none
     end = next((at for at in range(1, len(words)) if words[at].key in language.prepositions
-                and words[at].key not in language.of), len(words))  # fmt: skip
+                and words[at].key not in language.of
+                and not all(word.key in general for word in words[:at])), len(words))  # fmt: skip
     words = words[:end]
     if len(words) > 1 and words[-1].text[0].islower() and (
         verb_last or language.verb_last.match(words[-1].text)

@@ -12,19 +12,20 @@ import functools
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeAlias
 
 from linnet.answers.evidence import Question
 from linnet.answers.languages import LANGUAGES, Expected, Language
+from linnet.answers.mails import asked_field
 from linnet.answers.phrases import framed
 from linnet.answers.specifics import also_said, spelled
 from linnet.answers.understanding import expected, listed_noun
 from linnet.answers.units import Unit, units
+from linnet.answers.values import has_value
 from linnet.grounding.tokens import tokens
-from linnet.grounding.values import Value
 from linnet.retrieval import Found, Passage, terms
 
 Reads: TypeAlias = Callable[[str, Sequence[Passage]], Sequence[float]]
@@ -54,6 +55,9 @@ _READ_AGAIN, _LIKELY = 8, 1.0
 LONGEST_READ = 600
 """Characters that it reads of one."""
 
+_HEAD, _NAMED = 0.5, -0.15
+"""What it counts that a line of a mail's head is what is asked for; that it is one."""
+
 _SHORTEST, _ENDING = 5, 4
 _ROW, _BEGINS = 0.3, 0.08
 """What it counts that the question's words stand side by side; that one of them stands first."""
@@ -69,9 +73,6 @@ _LITTLE = 3  # words that say hardly more than how common something is
 _LISTED = 3  # dashes in a sentence that is a list of names
 _SHORT = 3  # words of what is hardly a sentence
 _COLUMNS = 3  # of two the first row may be a name and its value, as all others
-_YEAR = re.compile(r"\b(?:1[0-9]|20|21)\d\d\b")
-_NAMES = re.compile(r"(?<![.!?] )(?<!^)\b[A-ZÀ-ÞА-ЯЁ][\w'’-]+(?: [A-ZÀ-ÞА-ЯЁ][\w'’.-]+)*|"
-                    r"\b[A-ZÀ-ÞА-ЯЁ][\w'’-]+ [A-ZÀ-ÞА-ЯЁ][\w'’-]+")  # fmt: skip
 _POINTING = re.compile(r"(?:this|these|those|it|they|such|however|also|dies\w*|sie|er|es|ce|cette|"
                        r"ces|il|elle|esto|est[ae]s?|это|эт[аои]\w*|он\w?)\b",
                        re.IGNORECASE)  # fmt: skip
@@ -183,38 +184,61 @@ def _by_rules(question: Question, passages: Sequence[Found]) -> list[Scored]:
                 text.unit.text[:2000], text.unit.passage.language or code, values
             )) for text in read
         ]  # fmt: skip
+    field = asked_field(core, kind, language)
+    asking: frozenset[str] = frozenset()
+    if field and language is not None:
+        asking = frozenset(term for found in language.mails.finditer(core)
+                           for term in _terms(found[0], code))  # fmt: skip
+        read = [_under_mail(text, field, code) for text in read]
     frequency = Counter(term for text in read for term in {*text.own, *text.above})
     weights = {term: math.log1p((len(read) + 1) / (_having(term, frequency) + 0.5))
                for term in asked}  # fmt: skip
-    total = sum(weights.values())
+    told = {term: weight for term, weight in weights.items() if term not in asking}
     by_cue = language is not None and (
         _is_by_cue(kind, language) or language.asks_manner.search(core) is not None
     )
     found = []
     for text in read:
-        shared = covered = 0.0
-        count = 0
-        for term, weight in weights.items():
-            own = _has(term, text.own)
-            there = max(own, _has(term, text.above))
-            # What such a sentence is about may be said above it alone: "The prevalence is unknown".
-            near = there if by_cue else max(own, _ABOVE * there, _NEAR * _has(term, text.near))
-            shared += weight * near
-            covered += weight * there
-            count += there > 0
+        heads = field != "" and text.unit.field == field
+        if heads and not told:
+            continue  # who wrote which mail?
+        shared, coverage = _shares(text, told if heads else weights, by_cue=by_cue)
         prior = _PRIOR * _PRIORS[min(text.rank, len(_PRIORS) - 1)]
         if title and text.unit.passage.title.casefold() == title.casefold():
             prior += _PRIOR
-        score = shared / total + prior
+        score = shared + prior + _HEAD * heads
         score += 0.0 if by_cue else _ROW * _in_row(asked, text.order)
         form = _form(text, asked, question, kind, language) if language is not None else 0.0
         score += _shape(text, asked, kind) + form
-        coverage = max(covered / total, count / len(weights))
         if len(text.unit.header) >= _COLUMNS and not any(_has(term, text.own) for term in asked):
             coverage = 0.0  # one row as well as another
         found.append(Scored(text.unit, score, coverage, text.rank, form))
     found.sort(key=lambda each: (-each.score, each.rank, each.unit.start))
     return _by_values(found, question, kind)
+
+
+def _shares(text: _Text, weights: Mapping[str, float], *, by_cue: bool) -> tuple[float, float]:
+    """The share of weighed terms that a unit has, and that it or what it stands under has."""
+    shared = covered = 0.0
+    count = 0
+    for term, weight in weights.items():
+        own = _has(term, text.own)
+        there = max(own, _has(term, text.above))
+        # What such a sentence is about may be said above it alone: "The prevalence is unknown".
+        near = there if by_cue else max(own, _ABOVE * there, _NEAR * _has(term, text.near))
+        shared += weight * near
+        covered += weight * there
+        count += there > 0
+    total = sum(weights.values())
+    return shared / total, max(covered / total, count / len(weights))
+
+
+def _under_mail(text: _Text, field: str, code: str) -> _Text:
+    """A line of a mail's head that may answer what is asked about the mail: it stands for all that
+    the mail says."""
+    if text.unit.field != field:
+        return text
+    return replace(text, above=text.above | frozenset(_terms(text.unit.passage.text, code)))
 
 
 def _is_by_cue(kind: Expected, language: Language) -> bool:
@@ -303,6 +327,8 @@ def _alike(one: str, other: str) -> float:
 def _shape(text: _Text, asked: Sequence[str], kind: Expected) -> float:
     """What it counts for a unit, or against it, what it is: a sentence, an item, a heading..."""
     unit, own = text.unit, text.unit.text
+    if unit.field:
+        return _NAMED
     ends = own.rstrip("\"'”’»)] ")
     worth = 0.0
     if ends.endswith(("?", "？", "؟")):
@@ -406,30 +432,11 @@ def _by_values(
         return found
     asked = question.alone.casefold()
     better = [
-        replace(each, score=each.score + _TYPE) if _answers(each.unit, kind, asked) else each
+        replace(each, score=each.score + _TYPE) if has_value(each.unit, kind, asked) else each
         for each in found[:_VALUED]
     ]
     better.sort(key=lambda each: (-each.score, each.rank, each.unit.start))
     return better + found[_VALUED:]
-
-
-def _answers(unit: Unit, kind: Expected, asked: str) -> bool:
-    text = unit.text[:2000]
-    if kind == "person":
-        return any(name.casefold() not in asked for name in _NAMES.findall(text))
-    if kind == "time" and any(year not in asked for year in _YEAR.findall(text)):
-        return True
-    values = [token.value for token in tokens(text, unit.passage.language or "en")]
-    return any(_fits(value, kind, asked) for value in values if value is not None)
-
-
-def _fits(value: Value, kind: Expected, asked: str) -> bool:
-    if value.text.casefold() in asked:
-        return False
-    timed = value.unit is not None and value.unit.dimension in ("time", "months")
-    if kind == "time":
-        return value.kind in ("date", "time") or timed
-    return value.kind == "number"
 
 
 def answers_count(question: Question, passages: Sequence[Found]) -> bool:

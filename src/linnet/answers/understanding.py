@@ -38,6 +38,8 @@ MOST_TURNS = 8
 """Earlier questions that are read."""
 
 _LONGEST_COMPARISON = 500  # characters of a question that compares two things
+_LEAST_CONTENT = 3  # words of a question that is understood without what is told before it
+_CLAUSE = re.compile(r"(?<=[.!;])\s+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 _CAPITAL = r"[^\W\d_a-zß-öø-ÿа-яё][\w’'-]*"
 _NAMED = re.compile(rf"{_CAPITAL}(?: {_CAPITAL})*")
@@ -45,6 +47,7 @@ _EACH_NAMED = re.compile(
     rf"\b(?P<before>\w+) (?P<names>{_NAMED.pattern}(?:, {_NAMED.pattern})*,? "
     rf"(?:and|or|und|oder|et|ou|y|e|o|u|и|или) (?P<again>(?P=before) )?{_NAMED.pattern})"
 )
+_FILE_NAME = re.compile(r"[\w/-][\w./-]*\.[A-Za-z]\w{0,4}\b")
 _BOTH = frozenset(("between", "zwischen", "entre", "между"))
 """Prepositions that are about two things at once."""
 
@@ -74,7 +77,7 @@ def understand(text: str, turns: Sequence[Turn] = (), *, titles: Titles | None =
         notes += (f"of {len(parts)} questions the first {MOST_PARTS} are answered",)
         parts = parts[:MOST_PARTS]
     if len(parts) < 2:
-        other = otherwise_within(asked, before, language)
+        other = otherwise_within(asked, before, language) or _asked_last(alone, language)
         otherwise = _single(other, language) if other and other != alone else None
         return replace(_single(alone, language), text=text, otherwise=otherwise, notes=notes)
     parts = completed(parts, language, titles)
@@ -165,6 +168,8 @@ def _single(alone: str, language: Language) -> Question:
                 return replace(question, asks="comparison", sides=sides, parts=parts)
     asks: Asks = "fact"
     body = alone.strip(ENDS)
+    if file := _whole_file(body, language):
+        return replace(question, asks="summary", document=file)
     if found := language.summary.search(body):
         named = next((part for part in found.groupdict().values() if part), "")
         return replace(question, asks="summary", document=named.strip(ENDS))
@@ -173,6 +178,17 @@ def _single(alone: str, language: Language) -> Question:
     elif language.every.search(body):
         asks = "list"
     return replace(question, asks=asks)
+
+
+def _whole_file(asked: str, language: Language) -> str:
+    """The file that a question asks the contents of, and nothing else: "what is in a.txt?"."""
+    names = _FILE_NAME.findall(asked)
+    if len(names) != 1:
+        return ""
+    others = [word.key for word in words_of(asked.replace(names[0], " "))]
+    says_so = language.holds | language.prepositions
+    known = says_so | language.function | language.classes | language.messages
+    return names[0] if says_so & set(others) and known.issuperset(others) else ""
 
 
 def names_this(name: str, language: str) -> bool:
@@ -206,6 +222,16 @@ def _parts(text: str, language: Language) -> list[str]:
         part for own in found for named in _places(own, language)
         for part in _aspects(named, language)
     ]  # fmt: skip
+
+
+def _asked_last(text: str, language: Language) -> str:
+    """The question that ends a text, without what is told before it; empty where nothing is."""
+    *told, last = [each for each in _CLAUSE.split(text) if each.strip(ENDS)] or [""]
+    while (found := language.lead.match(last)) and found.end() < len(last):
+        last = last[found.end() :]
+    content = [word for word in words_of(last) if word.key not in language.function]
+    asks = is_interrogative(last, language) and len(content) >= _LEAST_CONTENT
+    return last if told and asks else ""
 
 
 def _asks(sentence: str, language: Language) -> bool:

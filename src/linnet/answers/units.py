@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from linnet.answers.answer import Citation
+from linnet.answers.mails import head_of
 from linnet.grounding import claims
 from linnet.retrieval import Passage
 
@@ -49,6 +50,8 @@ class Unit:
     """Of a row: the names of its columns."""
     leads: bool = False
     """Whether it leads to the list or code after it: "To reset it:"."""
+    field: str = ""
+    """Of a line of a mail's head: its name."""
     heads: bool = False
     """Whether it seems to be the row with the names of the columns."""
 
@@ -96,13 +99,18 @@ def units(passage: Passage) -> tuple[Unit, ...]:
 
 
 def _units(passage: Passage) -> Iterator[Unit]:
-    stretches = list(_stretches(passage.text))
-    for group, (kind, lines) in enumerate(stretches):
+    done = 0
+    for name, start, done in head_of(passage.text):
+        yield Unit(passage, "sentence", start, done, field=name)
+    stretches = list(_stretches(passage, done))
+    kinds = [kind for kind, _ in stretches]
+    for place, (kind, lines) in enumerate(stretches):
+        group = place + bool(done)
         start, end = lines[0][0], lines[-1][1]
         if kind == "row":
             yield from _rows(passage, lines, group)
         elif kind == "text":
-            listed = group + 1 < len(stretches) and stretches[group + 1][0] == "item"
+            listed = kinds[place + 1 : place + 2] == ["item"]
             yield from _sentences(passage, start, end, group, listed=listed)
         elif kind == "item":
             for first, last in _items(passage.text, lines):
@@ -115,13 +123,14 @@ def _units(passage: Passage) -> Iterator[Unit]:
 _Stretch: TypeAlias = tuple[Literal["item", "row", "line", "text"], list[tuple[int, int]]]
 
 
-def _stretches(text: str) -> Iterator[_Stretch]:
+def _stretches(passage: Passage, begin: int) -> Iterator[_Stretch]:
     """Neighbouring lines of one kind; what goes on from an item is of the item."""
+    text, in_table = passage.text, passage.kind == "table"
     kind: Literal["item", "row", "line", "text"] | None = None
     lines: list[tuple[int, int]] = []
-    done = 0
-    for found in _LINE.finditer(text):
-        own = _kind(found[0])
+    done = begin
+    for found in _LINE.finditer(text, begin):
+        own = _kind(found[0], in_table=in_table)
         apart = text.count("\n", done, found.start()) > 1
         done = found.end()
         if not found[0].strip():
@@ -148,8 +157,8 @@ def _items(text: str, lines: list[tuple[int, int]]) -> Iterator[tuple[int, int]]
         yield start, end
 
 
-def _kind(line: str) -> Literal["item", "row", "line", "text"]:
-    if _RECORD.match(line):
+def _kind(line: str, *, in_table: bool) -> Literal["item", "row", "line", "text"]:
+    if _RECORD.match(line) and not (in_table and COLUMNS in line):  # a row may begin with a date
         return "line"
     if COLUMNS in line:
         return "row"

@@ -300,4 +300,16 @@ ENGLISH = Language(
         r"stands? "
         r"for|describes?|denotes?)\b"
     ),
+    holds=words(
+        "contain contains store stored hold holds "
+        "written say says tell tells show shows include includes cover covers inside"
+    ),
+    messages=words("mail email e-mail message letter"),
+    mails=pattern(
+        r"\b(?:e-?mails?|mails?|messages?|wr(?:ote|ites?|itten|iting)|sen[dt]s?|senders?|replied)\b"
+    ),
+    addressed=pattern(
+        r"\bto whom\b|\b(?:recipients?|addressees?|receive[ds]?)\b|^\W*whom\b|"
+        r"^\W*who (?:did|does|do)\b.*\bto\b|^\W*who\b.*\bto\W*$"
+    ),
 )

@@ -203,4 +203,11 @@ FRENCH = Language(
     entries=("1 entrée correspond :", "{n} entrées correspondent :"),
     not_found="Rien n'a été trouvé à ce sujet : {what}",
     defines=pattern(r"(?: \([^)]{1,80}\)|, [^,]{1,60},)? (?:est|sont|était|signifie|désigne)\b"),
+    holds=words("contient contiennent contenu écrit dit montre"),
+    messages=words("mail e-mail courriel message lettre"),
+    mails=pattern(
+        r"\b(?:e-?mails?|mails?|courriels?|messages?|écri(?:t|te|vit|re|ts)|"
+        r"envoy(?:é|ée|és|er|a)|expéditeur)\b"
+    ),
+    addressed=pattern(r"\bà qui\b|\b(?:destinataires?|reçu)\b"),
 )

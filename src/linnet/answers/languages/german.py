@@ -238,4 +238,11 @@ GERMAN = Language(
         r"(?: \([^)]{1,80}\)|, [^,]{1,60},)? (?:ist|sind|war|waren|bedeutet|bezeichnet|"
         r"heißt|steht für)\b"
     ),
+    holds=words("enthält enthalten steht stehen drin gespeichert sagt zeigt"),
+    messages=words("mail e-mail email nachricht brief"),
+    mails=pattern(
+        r"\b(?:e-?mails?|mails?|nachricht(?:en)?|schr(?:ieb|eibt|eiben|ieben)|geschrieben|"
+        r"(?:ab)?gesendet|(?:ab)?geschickt|schickte|sandte|absender(?:in)?)\b"
+    ),
+    addressed=pattern(r"\ban wen\b|\b(?:wem|empfänger(?:in)?|erhielt|bekam)\b"),
 )

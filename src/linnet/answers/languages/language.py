@@ -105,6 +105,14 @@ class Language:
     """Of those, what says it in figures, or that there are none."""
     tells_more: re.Pattern[str] = field(default_factory=lambda: re.compile(r"(?!)"))
     """What follows "X is" where more is said of what X is known to be."""
+    holds: frozenset[str] = frozenset()
+    """Verbs for what a file does with what is in it: "contains"."""
+    messages: frozenset[str] = frozenset()
+    """Nouns for mails, which stand for one as ``classes`` do."""
+    mails: re.Pattern[str] = field(default_factory=lambda: re.compile(r"(?!)"))
+    """Words for mails, and for writing and sending them."""
+    addressed: re.Pattern[str] = field(default_factory=lambda: re.compile(r"(?!)"))
+    """Asks to whom something was written."""
     defines: re.Pattern[str] = field(default_factory=lambda: re.compile(r"(?!)"))
     """What follows the subject in a sentence that says what it is."""
 

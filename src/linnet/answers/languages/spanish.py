@@ -197,4 +197,11 @@ SPANISH = Language(
     entries=("1 entrada coincide:", "{n} entradas coinciden:"),
     not_found="No se encontró nada sobre esto: {what}",
     defines=pattern(r"(?: \([^)]{1,80}\)|, [^,]{1,60},)? (?:es|son|era|fue|significa|se define)\b"),
+    holds=words("contiene contienen guardado escrito dice muestra"),
+    messages=words("correo mensaje carta"),
+    mails=pattern(
+        r"\b(?:correos?|e-?mails?|mensajes?|escri(?:bió|be|to|bir)|envi(?:ó|ado|ada|ar|a)|"
+        r"remitente)\b"
+    ),
+    addressed=pattern(r"\ba quién(?:es)?\b|\b(?:destinatarios?|recibió)\b"),
 )
