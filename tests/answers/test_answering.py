@@ -10,6 +10,8 @@ import pytest
 
 from linnet.answers import Answer, Assistant, GatherConfig, Turn
 from linnet.answers.cases import Without
+from linnet.answers.evidence import Question
+from linnet.answers.ranking import scored
 from linnet.answers.summaries import Summaries
 from linnet.answers.units import units
 from linnet.errors import DamagedError
@@ -543,6 +545,19 @@ def test_a_re_ranker_has_a_say_in_which_sentence_answers() -> None:
     assert Assistant(withheld).ask(question).citations[0].text == lanes
     late = _WithReranker(passages, _Reads("two lanes", late=True))
     assert Assistant(late).ask(question).citations == by_rules.citations
+
+
+def test_what_a_re_ranker_says_of_a_passage_counts_for_its_sentences() -> None:
+    texts = ("The Rosmir bridge is closed.", "The Rosmir bridge is painted.")
+    for answers in texts:
+        found = [
+            Found(
+                passage(text, f"{n}.txt", "Rosmir bridge"), 1.0, {"rerank": 0.9 * (text == answers)}
+            )
+            for n, text in enumerate(texts)
+        ]
+        question = Question("Rosmir bridge?", "Rosmir bridge?", language="en")
+        assert scored(question, found)[0].unit.text == answers
 
 
 def test_a_question_in_parts_is_as_sure_as_its_least_sure_part(assistant: Assistant) -> None:

@@ -50,8 +50,8 @@ _ABOVE, _NEAR = 0.6, 0.3
 _INFLECTED = ((0.7, 0.8), (0.6, 0.5))
 """What another form of a word counts, by the share of its letters that it begins with."""
 
-_READ_AGAIN, _LIKELY = 8, 1.0
-"""Units that a re-ranker reads; what its probability counts."""
+_READ_AGAIN, _LIKELY, _ANSWERS = 8, 1.0, 0.6
+"""Units that a re-ranker reads; what its probability counts, and that of their passage."""
 LONGEST_READ = 600
 """Characters that it reads of one."""
 
@@ -203,7 +203,7 @@ def _by_rules(question: Question, passages: Sequence[Found]) -> list[Scored]:
         if heads and not told:
             continue  # who wrote which mail?
         shared, coverage = _shares(text, told if heads else weights, by_cue=by_cue)
-        prior = _PRIOR * _PRIORS[min(text.rank, len(_PRIORS) - 1)]
+        prior = _prior(text.rank, passages[text.rank])
         if title and text.unit.passage.title.casefold() == title.casefold():
             prior += _PRIOR
         score = shared + prior + _HEAD * heads
@@ -215,6 +215,13 @@ def _by_rules(question: Question, passages: Sequence[Found]) -> list[Scored]:
         found.append(Scored(text.unit, score, coverage, text.rank, form))
     found.sort(key=lambda each: (-each.score, each.rank, each.unit.start))
     return _by_values(found, question, kind)
+
+
+def _prior(rank: int, found: Found) -> float:
+    """What the rank of its passage counts, and how likely that answers by a re-ranker."""
+    return _PRIOR * _PRIORS[min(rank, len(_PRIORS) - 1)] + _ANSWERS * found.scores.get(
+        "rerank", 0.0
+    )
 
 
 def _shares(text: _Text, weights: Mapping[str, float], *, by_cue: bool) -> tuple[float, float]:
