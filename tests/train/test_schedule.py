@@ -288,6 +288,21 @@ def test_what_is_not_a_number_fails_the_run(
         simulation.run(steady, steps=10, validation=1.0, validation_interval=interval)
 
 
+def test_what_is_not_a_number_from_the_beginning_is_no_matter_of_rates(
+    simulation: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Loop.resume
+
+    def damaged(self: Loop) -> None:
+        original(self)
+        with torch.no_grad():
+            self.parameters[0].fill_(math.nan)
+
+    monkeypatch.setattr(Loop, "resume", damaged)
+    with pytest.raises(TrainingError, match=r"at step 1; nothing was changed yet.* another copy"):
+        simulation.run(steady, steps=10)
+
+
 def test_figures_that_are_not_numbers_are_never_the_best(
     simulation: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
