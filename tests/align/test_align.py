@@ -101,7 +101,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than these runs."""
-    monkeypatch.setattr(align_module, "plot_curves", lambda metrics, out: [])
+    monkeypatch.setattr(align_module, "plot_curves", lambda metrics, out, **how: [])
 
 
 def settings(**changes: object) -> AlignConfig:
