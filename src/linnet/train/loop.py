@@ -356,6 +356,8 @@ class Loop:
             return ""
         if "bits_per_byte" in self.best:
             return f" · held-out {self.best['bits_per_byte']:.3f} bits/byte"
+        if "reward" in self.best:  # of which the loss is the negative
+            return f" · held-out reward {self.best['reward']:.3f}"
         return f" · held-out loss {self.best['loss']:.3f}"
 
     def _gradients(self, batch: Batch) -> Totals:
