@@ -276,9 +276,10 @@ class Written:
         joined = join_rows(parts, interleaved=self.interleaved)
         if not bool(joined.isfinite().all()):
             stored = str(self.dtype).removeprefix("torch.")
+            wider = "" if self.dtype == torch.float32 else "use --dtype fp32, or "
             raise ModelError(
                 f"the tensor '{self.name}' has values that are no numbers in {stored}; "
-                "use --dtype fp32, or another copy"
+                f"{wider}get another copy"
             )
         return (joined.T if self.transposed else joined).contiguous()
 
