@@ -86,6 +86,26 @@ def test_of_the_repeats_the_best_counts(monkeypatch: pytest.MonkeyPatch) -> None
     assert worker._timed(engine, [(1, 2, 3)], 2, asked)[0] == 16.0
 
 
+@pytest.mark.parametrize(("engine", "times"), [("llama.cpp", 1), ("torch", 0)])
+def test_what_an_engine_keeps_is_made_before_anything_is_measured(
+    engine: str, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its memory was in the figures of the first measurement, and of no later one."""
+    before: list[dict[str, Any]] = []
+
+    def ran(command: list[str], *, input: str, **others: Any) -> None:
+        before.append(json.loads(input))
+
+    def opened(asked: dict[str, Any]) -> None:
+        assert [each["opening"] for each in before] == [True] * times
+        raise ModelError("opened")
+
+    monkeypatch.setattr(subprocess, "run", ran)
+    monkeypatch.setattr(worker, "_opened", opened)
+    with pytest.raises(ModelError, match="opened"):
+        worker.measure({"model": str(tmp_path), "engine": engine})
+
+
 def test_text_to_compare_on(built_once: TinyProject, tmp_path: Path) -> None:
     texts, origin = held_out_texts(built_once.path / "model", BenchConfig(text_bytes=300))
     assert origin.endswith("held out")

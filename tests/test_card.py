@@ -36,6 +36,7 @@ def model(
     base: Path | None = None,
     template: str | None = None,
     figures: dict[str, object] | None = None,
+    architecture: str = "LlamaForCausalLM",
     **settings: object,
 ) -> Artifact:
     config = {"method": "full", "lr": 1e-4, "rslora": False, "validation": f"{SECRET}.jsonl"}
@@ -44,7 +45,7 @@ def model(
     with artifact.create(
         path, kind=kind, format=1, config=config, inputs=inputs, volatile=volatile
     ) as draft:
-        (draft.path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+        (draft.path / "config.json").write_text(json.dumps({"architectures": [architecture]}))
         if template:
             text = json.dumps({"chat_template": template})
             (draft.path / "tokenizer_config.json").write_text(text)
@@ -88,6 +89,25 @@ def test_a_model_from_scratch(tmp_path: Path) -> None:
         "Not known: neither for the training data.",
     ):
         assert said in text, said
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [("{{ messages }}", "expects its chat template"), (None, "has no chat te")],
+)
+def test_a_reward_model_writes_nothing(template: str | None, said: str, tmp_path: Path) -> None:
+    base = model(tmp_path / "base", {})
+    made = model(
+        tmp_path / "model", {"base": base}, template=template,
+        architecture="Qwen3ForSequenceClassification",
+    )  # fmt: skip
+    assert header(made)["pipeline_tag"] == "text-classification"
+    assert header(made)["tags"] == ["linnet"]
+    text = (made.path / CARD).read_text()
+    assert "# A 12.3M-parameter reward model\n" in text
+    assert f"It {said}" in text
+    for untrue in ("Answering", "Completing", "word for word", "generate(", "language model"):
+        assert untrue not in text, untrue
 
 
 def test_a_pruned_model_says_so(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from linnet.planner import (
     measuring,
 )
 from linnet.train import TrainConfig
+from linnet.train.config import check_memory
 from linnet.train.machine import flops_per_token
 
 pytestmark = pytest.mark.usefixtures("reading_here")
@@ -193,12 +194,12 @@ def test_settings_that_cannot_work_are_refused(overrides: dict[str, object], sai
 
 def test_a_model_larger_than_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     shape = TrainConfig(steps=1).model(2048, end_of_text=0, pad=1)
-    planner.check_memory(shape, "cpu")
-    monkeypatch.setattr("linnet.runtime.memory_bytes", lambda: 1_000_000)
+    check_memory(shape, "cpu")
+    monkeypatch.setattr("linnet.train.config.memory_bytes", lambda: 1_000_000)
     with pytest.raises(ConfigError, match=r"needs .* MB of memory to train, .* has 1\.0 MB"):
-        planner.check_memory(shape, "cpu")
-    monkeypatch.setattr("linnet.runtime.memory_bytes", lambda: None)
-    planner.check_memory(shape, "cpu")
+        check_memory(shape, "cpu")
+    monkeypatch.setattr("linnet.train.config.memory_bytes", lambda: None)
+    check_memory(shape, "cpu")
 
 
 def test_without_held_out_text_nothing_is_predicted() -> None:

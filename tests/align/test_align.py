@@ -101,7 +101,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than these runs."""
-    monkeypatch.setattr(align_module, "plot_curves", lambda metrics, out: [])
+    monkeypatch.setattr(align_module, "plot_curves", lambda metrics, out, **how: [])
 
 
 def settings(**changes: object) -> AlignConfig:
@@ -479,6 +479,10 @@ def test_a_reward_is_what_transformers_says_of_what_was_trained(
     assert judge(sample) == pytest.approx(score, abs=1e-5)
     long = dataclasses.replace(sample, text="so " * 500)
     assert 0 <= judge(long) <= 1  # without its middle
+    call = {"type": "function", "function": {"name": "add", "arguments": {}}}
+    calling = {"role": "assistant", "content": None, "tool_calls": [call]}
+    tool = {"role": "tool", "content": "2"}
+    assert 0 <= judge(dataclasses.replace(sample, messages=(asked, calling, tool))) <= 1
 
 
 def test_a_reward_model_reads_what_transformers_gives_it(base: Path, tmp_path: Path) -> None:

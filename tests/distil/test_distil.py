@@ -563,6 +563,7 @@ def test_saving_goes_on_where_it_was_stopped_and_teaches_as_the_teacher_does(
         ({}, "other", "the teacher's vocabulary, but .*: --by text"),
         ({"width": 32}, "student", "--width is for a fresh student, but there is .*Got 32"),
         ({"book": "open"}, "student", "--book is for rows with prompts, but .* is plain text"),
+        ({"width": 1 << 20}, None, "width 1048576, .* of memory to train, .* set smaller ones"),
         ({"by": "text"}, None, "expected --student MODEL"),
         ({"save_logits": 4}, "student", "--save-logits makes no student"),
         ({"own_samples": 0.1, "max_tokens": 4}, "student", "own_samples are a share of the 4 rows"),
@@ -581,6 +582,12 @@ def test_what_does_not_go_together_is_named(
             place / "teacher", place / "text.txt", tmp_path / "out", settings(**clean, **changes),
             student=given,
         )  # fmt: skip
+
+
+def test_a_line_of_text_is_too_little(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text("One line.")
+    with pytest.raises(DataError, match=r"one\.txt: expected text of at least 100 tokens"):
+        distil_model(place / "teacher", tmp_path / "one.txt", tmp_path / "out", settings())
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from linnet import artifact
 from linnet.errors import ConfigError, DamagedError, ModelError
@@ -22,7 +23,7 @@ from linnet.evaluate.tasks.samples import choose_prompts
 from linnet.generate import Request, Sampling
 from linnet.generate.engine import Continuation
 from linnet.generate.torch_engine import TorchEngine
-from linnet.model import load_checkpoint, save_checkpoint
+from linnet.model import load_checkpoint
 from linnet.shards.writer import SplitWriter, write_description
 from linnet.tokenizer import TokenizerConfig, load
 from linnet.tokenizer import train as train_tokenizer
@@ -242,9 +243,8 @@ def test_damaged_weights_give_an_error_and_never_a_figure(model: Path, stories: 
     damaged = stories.parent / "damaged"
     shutil.copytree(model, damaged)
     (damaged / "manifest.json").unlink()
-    checkpoint = load_checkpoint(model)
-    with torch.no_grad():
-        checkpoint.model.embedding.weight.fill_(torch.nan)
-    save_checkpoint(checkpoint.model, damaged, tokenizer=model)
+    weights = load_file(damaged / "model.safetensors")
+    weights["model.embed_tokens.weight"].fill_(torch.nan)
+    save_file(weights, damaged / "model.safetensors", {"format": "pt"})
     with pytest.raises(ModelError, match=r"no item could be scored.*nats is not a number"):
         evaluate(damaged, stories, config=FAST)

@@ -350,7 +350,7 @@ def test_a_matrix_of_another_shape_or_twice(copied: Path) -> None:
         load_model(copied)
 
 
-def test_what_cannot_be_written() -> None:
+def test_what_cannot_be_written(tmp_path: Path) -> None:
     model = model_of()
     for config, message in (
         (PackedConfig(group="128"), "no matrix of this model has rows that divide into groups"),
@@ -360,6 +360,13 @@ def test_what_cannot_be_written() -> None:
     model.blocks[1].mlp.up.weight.data[3, 5] = float("inf")
     with pytest.raises(ModelError, match=r"layers\.1\.mlp\.up_proj\.weight has numbers that"):
         write_packed(model, Path("x"), Path("x"), PackedConfig())
+    model = model_of()
+    model.embedding.weight.data[3, 5] = float("inf")
+    with pytest.raises(ModelError, match=r"embed_tokens\.weight has numbers that"):
+        write_packed(model, Path("x"), Path("x"), PackedConfig())
+    model.embedding.weight.data[3, 5] = 1e5
+    with pytest.raises(ModelError, match=r"embed_tokens\.weight' has values .* in float16; use"):
+        write_packed(model, tmp_path, tmp_path, PackedConfig(dtype="fp16"))
     other = replace(
         model.config, family="gpt2", positions="learned", kv_heads=4, activation="gelu_tanh"
     )

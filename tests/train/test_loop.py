@@ -307,6 +307,14 @@ def test_short_rows_come_first(
             TrainConfig(**(SMALL | wrong))
 
 
+def test_a_model_that_does_not_fit_is_refused_before_it_is_made(
+    shards: Path, tmp_path: Path
+) -> None:
+    config = TrainConfig(**(SMALL | {"width": 1 << 20}))
+    with pytest.raises(ConfigError, match=r"width 1048576, .* of memory to train, .* smaller ones"):
+        train(shards, tmp_path / "model", config)
+
+
 def test_weights_that_are_no_numbers_after_the_last_step_fail(shards: Path, tmp_path: Path) -> None:
     """The only loss that was seen is finite."""
     config = TrainConfig(**(SMALL | {"steps": 1, "matrix_lr": 1e38, "optimizer": "adamw"}))

@@ -52,6 +52,14 @@ def test_pictures_are_well_formed_and_follow_the_page(tmp_path: Path) -> None:
             assert path.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_loss_that_is_not_of_tokens_has_no_perplexity(tmp_path: Path) -> None:
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text("".join(f'{{"step": {n}, "loss": {1 / n}}}\n' for n in range(1, 9)))
+    written = plot_curves(metrics, tmp_path / "plots", of_tokens=False)
+    assert {path.stem for path in written} == {"loss"}
+    assert "per token" not in (tmp_path / "plots" / "loss.svg").read_text()
+
+
 def test_equal_metrics_give_equal_pictures(tmp_path: Path) -> None:
     metrics = write_metrics(tmp_path / "metrics.jsonl")
     first = {p.name: p.read_bytes() for p in plot_curves(metrics, tmp_path / "a")}

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -286,6 +288,34 @@ def test_what_is_not_a_number_fails_the_run(
     interval = 5 if when == "weights at validation" else 1000
     with pytest.raises(TrainingError, match=r"loss is|no longer numbers"):
         simulation.run(steady, steps=10, validation=1.0, validation_interval=interval)
+
+
+def test_what_is_not_a_number_from_the_beginning_is_no_matter_of_rates(
+    simulation: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Loop.resume
+
+    def damaged(self: Loop) -> None:
+        original(self)
+        with torch.no_grad():
+            self.parameters[0].fill_(math.nan)
+
+    monkeypatch.setattr(Loop, "resume", damaged)
+    with pytest.raises(TrainingError, match=r"at step 1; nothing was changed yet.* another copy"):
+        simulation.run(steady, steps=10)
+
+
+@pytest.mark.parametrize(
+    ("best", "shown"),
+    [
+        ({"loss": 2.0}, "loss 2.000"),
+        ({"loss": 2.0, "bits_per_byte": 1.0}, "1.000 bits/byte"),
+        ({"loss": -0.5, "reward": 0.5}, "reward 0.500"),
+    ],
+)
+def test_the_held_out_figure_that_is_shown(best: dict[str, float], shown: str) -> None:
+    loop: Any = SimpleNamespace(best=best)
+    assert Loop._held_out_note(loop) == f" · held-out {shown}"
 
 
 def test_figures_that_are_not_numbers_are_never_the_best(

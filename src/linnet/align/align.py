@@ -135,7 +135,7 @@ def align(
             if remark := _remark(own, loop.best, loop.best_step):
                 progress.warn(remark)
             _save(base, loop.model, draft.path, own)
-            plot_curves(draft.path / METRICS, draft.path)
+            plot_curves(draft.path / METRICS, draft.path, of_tokens=False)
         draft.stats.update(_statistics(plan, loop))
         write_card(draft, base=found.path)
 

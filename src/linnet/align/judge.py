@@ -44,12 +44,14 @@ class Judge:
         return float(self._model(torch.tensor([ids]))[0, 0].sigmoid())
 
     def _ids(self, sample: Sample) -> list[int]:
-        """As the model was trained: without a chat template, a text and its end."""
+        """As the model was trained: without a chat template, a text and its end. What a call of a
+        tool says is no text."""
         if self._tokenizer.chat_template is not None:
-            said = {"role": "assistant", "content": sample.text}
-            messages = [*map(dict, sample.messages), said]
+            answer = {"role": "assistant", "content": sample.text}
+            messages = [*map(dict, sample.messages), answer]
             return list(encode_chat(self._tokenizer, messages, tools=sample.tools).ids)
-        asked = BETWEEN.join(joined_text(each["content"]) for each in sample.messages)
+        said = [each["content"] for each in sample.messages if each.get("content")]
+        asked = BETWEEN.join(map(joined_text, said))
         ids = self._tokenizer.encode_arrays([f"{asked}{BETWEEN}{sample.text}"])[0]
         end = self._tokenizer.end_of_text
         return [*self._tokenizer.start, *ids.tolist(), *([] if end is None else [end])]

@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -58,10 +59,9 @@ class Measurement:
 
 def measure(asked: dict[str, Any]) -> Measurement:
     """Open the engine and time it. Raises LinnetError where it cannot compute the model."""
-    from linnet.generate.engines import EngineConfig, open_engine
-
+    have_ready(asked)
     begun = time.monotonic()
-    engine = open_engine(asked["model"], EngineConfig(**{name: asked[name] for name in SETTINGS}))
+    engine = _opened(asked)
     try:
         loaded = time.monotonic() - begun
         prompts = _prompts(engine, asked["texts"], asked["prompt_tokens"], asked["new_tokens"])
@@ -76,15 +76,35 @@ def measure(asked: dict[str, Any]) -> Measurement:
 
 def measure_drafting(asked: dict[str, Any]) -> DraftingRates:
     """Time one way of drafting. Raises LinnetError where the engine has none such."""
-    from linnet.generate.engines import EngineConfig, open_engine
-
-    engine = open_engine(asked["model"], EngineConfig(**{name: asked[name] for name in SETTINGS}))
+    engine = _opened(asked)
     try:
         prompts = _prompts(engine, asked["texts"], asked["prompt_tokens"], asked["new_tokens"])
         other, _ = _timed(engine, prompts, 1, asked)
         return DraftingRates(quoting_rate(engine, asked), other)
     finally:
         engine.close()
+
+
+def have_ready(asked: dict[str, Any]) -> None:
+    """Have another process make the file that an engine keeps of a checkpoint.
+
+    That is done once, and takes more memory than the model does: it would be in the figures of the
+    first measurement and of no other. What cannot be made is said when it is opened here.
+    """
+    from linnet.generate.engines import ENGINES
+
+    if Path(asked["model"]).is_dir() and ENGINES[asked["engine"]].can.files:
+        subprocess.run(
+            [sys.executable, "-P", "-m", "linnet.bench.worker"],
+            input=json.dumps({**asked, "opening": True}), capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+
+
+def _opened(asked: dict[str, Any]) -> Engine:
+    from linnet.generate.engines import EngineConfig, open_engine
+
+    return open_engine(asked["model"], EngineConfig(**{name: asked[name] for name in SETTINGS}))
 
 
 def quoting_rate(engine: Engine, asked: dict[str, Any]) -> float:
@@ -206,9 +226,12 @@ def _highest(process: int) -> int:
 
 
 def main() -> None:
-    """Measure what standard input asks for."""
+    """Measure, or only open, what standard input asks for."""
     asked = json.loads(sys.stdin.read())
     try:
+        if asked.get("opening"):
+            _opened(asked).close()
+            return
         found: dict[str, Any] = asdict(
             measure_drafting(asked) if asked.get("drafting") else measure(asked)
         )

@@ -87,6 +87,10 @@ _RUN = {
 }
 
 
+SCORING = "text-classification"
+"""The task of a model that scores answers, as the hub names it."""
+
+
 @dataclass(frozen=True)
 class Ancestor:
     """One thing the model was made from: what it is, its hash, and figures about it."""
@@ -122,6 +126,12 @@ class Facts:
     run: tuple[tuple[str, str], ...]
     figures: tuple[tuple[str, str], ...]
     linnet: str = __version__
+
+    @property
+    def sort(self) -> str:
+        """What sort of model it is, in a few words."""
+        sorts = {"text-generation": "language model", SCORING: "reward model"}
+        return sorts.get(self.task, "encoder")
 
     @property
     def size(self) -> str:
@@ -336,6 +346,8 @@ def _task(directory: Path) -> str:
         architecture = str(values["architectures"][0])
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return "text-generation"
+    if architecture.endswith("ForSequenceClassification"):
+        return SCORING
     if architecture.endswith("ForMaskedLM"):
         return "fill-mask"
     return "feature-extraction" if architecture == "BertModel" else "text-generation"

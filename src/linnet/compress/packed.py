@@ -129,6 +129,11 @@ def group_formats(
     formats, left = {}, []
     for entry in family(shape.family).tensors(shape):
         values = parameters[entry.own[0]]
+        if not all(bool(parameters[own].isfinite().all()) for own in entry.own):
+            raise ModelError(
+                f"{entry.published} has numbers that are infinite or none; "
+                "get a sound copy of the model"
+            )
         if values.dim() != 2 or not entry.own[0].startswith("blocks."):
             continue
         if entry.transposed:
@@ -138,11 +143,6 @@ def group_formats(
             )
         if config.columns and values.shape[1] % config.columns:
             left.append(entry.published)
-        elif not all(bool(parameters[own].isfinite().all()) for own in entry.own):
-            raise ModelError(
-                f"{entry.published} has numbers that are infinite or none, which no codes stand "
-                "for; get a sound copy of the model"
-            )
         else:
             formats.update(dict.fromkeys(entry.own, format))
     if not formats:

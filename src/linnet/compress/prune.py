@@ -26,10 +26,11 @@ from linnet.compress.pruning import (
     require_publishable,
 )
 from linnet.compress.vocabulary import prune_vocabulary
+from linnet.distil.data import require_enough
 from linnet.distil.loop import Rows, distillation_loop, read_shape
 from linnet.distil.students import optimizers_for
 from linnet.distil.teachers import LiveTeacher
-from linnet.errors import ConfigError, DataError
+from linnet.errors import ConfigError
 from linnet.finetune.base import base_input, data_inputs, find_base
 from linnet.finetune.config import ExamplesConfig
 from linnet.finetune.packing import PackedBatches, held_out_loss
@@ -54,8 +55,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 SCORING_TOKENS = 20_000
 """Of text from which it is seen what matters."""
-LEAST_TOKENS = 100
-"""Of text to learn from; far fewer than are of use."""
 
 
 def prune_model(
@@ -201,12 +200,7 @@ def read_text_for(
         Path(text), load_tokenizer(path), examples, tokens=config.tokens,
         held_out_tokens=config.held_out_tokens, progress=progress,
     )  # fmt: skip
-    tokens = sum(len(example.tokens) for example in found.replay)
-    if tokens < LEAST_TOKENS:
-        raise DataError(
-            f"{text}: expected text of at least {LEAST_TOKENS} tokens, to see what matters and to "
-            f"distil on. Got {tokens:,}"
-        )
+    require_enough(text, found.replay)
     return found.replay, found.held_out
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from linnet.hub import Located
     from linnet.progress import Progress
     from linnet.tokenizer import Tokenizer
+
+
+LEAST_TOKENS = 100
+"""Of text to learn from; far fewer than are of use."""
 
 
 def is_rows(data: Path | str) -> bool:
@@ -54,9 +58,18 @@ def read_examples_of(
         Path(data), tokenizer, config, tokens=config.tokens,
         held_out_tokens=config.held_out_tokens, progress=progress,
     )  # fmt: skip
-    if not text.replay:
-        raise DataError(f"{data}: expected text to learn from. Got none")
+    require_enough(data, text.replay)
     return text.replay, text.held_out
+
+
+def require_enough(data: Path | str, text: Sequence[Example]) -> None:
+    """Raise DataError for text that nothing can be learned from."""
+    tokens = sum(len(example.tokens) for example in text)
+    if tokens < LEAST_TOKENS:
+        raise DataError(
+            f"{data}: expected text of at least {LEAST_TOKENS} tokens, to see what matters and to "
+            f"distil on. Got {tokens:,}"
+        )
 
 
 def inputs_of(

@@ -61,6 +61,7 @@ from linnet.model.quantised import require_plain
 from linnet.output import check_output_directory, named
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer
+from linnet.train.config import check_memory
 from linnet.train.distributed import interruptible
 from linnet.train.loop import Loop
 from linnet.train.metrics import METRICS, load_plotting, plot_curves
@@ -284,6 +285,7 @@ class _Lesson:
         dtype, device = runtime.torch_dtype(machine.runtime.dtype), machine.runtime.device
         torch.manual_seed(self.config.seed)
         if self.student is None:
+            check_memory(self.shape, device)  # before any is taken
             return fresh_student(
                 self.shape, self.examples, seed=self.config.seed, device=device, dtype=dtype
             )

@@ -270,9 +270,17 @@ class Written:
         return sum(part.numel() for part in self.parts) * self.dtype.itemsize
 
     def make(self) -> torch.Tensor:
-        """The tensor on the CPU; it shares memory with its part where nothing changes."""
+        """The tensor on the CPU; it shares memory with its part where nothing changes. Raises
+        ModelError for values that are no numbers, or too large for the format."""
         parts = [part.detach().to(device="cpu", dtype=self.dtype) for part in self.parts]
         joined = join_rows(parts, interleaved=self.interleaved)
+        if not bool(joined.isfinite().all()):
+            stored = str(self.dtype).removeprefix("torch.")
+            wider = "" if self.dtype == torch.float32 else "use --dtype fp32, or "
+            raise ModelError(
+                f"the tensor '{self.name}' has values that are no numbers in {stored}; "
+                f"{wider}get another copy"
+            )
         return (joined.T if self.transposed else joined).contiguous()
 
 

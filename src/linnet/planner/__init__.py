@@ -16,7 +16,6 @@ from linnet.config import from_mapping, parse_duration, read_json
 from linnet.errors import ConfigError, DamagedError
 from linnet.planner.choosing import (
     Plan,
-    check_memory,
     check_settings,
     choose,
     choose_vocabulary,
@@ -36,7 +35,6 @@ __all__ = [
     "CorpusFacts",
     "MachineFacts",
     "Plan",
-    "check_memory",
     "check_settings",
     "choose",
     "choose_vocabulary",

@@ -21,7 +21,6 @@ from linnet.output import human_bytes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from linnet.model.config import ModelConfig
     from linnet.planner.measuring import CorpusFacts, MachineFacts
     from linnet.train.config import TrainConfig
 
@@ -32,7 +31,6 @@ MOST_EPOCHS = 20
 
 TOKENS_PER_PARAMETER = 0.6
 SPREAD = (0.85, 1.2)  # of expected bits per byte: corpora tried lay between these times it
-TRAINING_BYTES = 12  # per parameter, at least: weight, gradient and one moment, in fp32
 
 # width, depth, head width
 SHAPES = (
@@ -200,19 +198,6 @@ def training_settings(
     if "batch_tokens" not in overrides and isinstance(context, int) and isinstance(batch, int):
         settings["batch_tokens"] = max(context, batch)
     return from_mapping(TrainConfig, settings, where=where)
-
-
-def check_memory(model: ModelConfig, device: str) -> None:
-    """Raise ConfigError if the weights, gradients and moments of a model exceed this machine."""
-    from linnet.runtime import memory_bytes
-
-    needed, there = TRAINING_BYTES * model.parameters, memory_bytes()
-    if device != "cuda" and there is not None and needed > there:
-        raise ConfigError(
-            f"a model of {show_parameters(model.parameters)} parameters (width {model.width}, "
-            f"depth {model.depth}, vocabulary {model.vocab_size:,}) needs {human_bytes(needed)} of "
-            f"memory to train, but this machine has {human_bytes(there)}; set smaller ones"
-        )
 
 
 def refuse_hopeless(budget: float) -> None:

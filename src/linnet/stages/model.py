@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from linnet.artifact import previous_version
 from linnet.config import parse_json
-from linnet.planner import check_memory, check_settings, training_settings
+from linnet.planner import check_settings, training_settings
 from linnet.stages.stage import CONFIG_FILE, Section, Stage, Workspace, number, read_object
-from linnet.train.config import TrainConfig
+from linnet.train.config import TrainConfig, check_memory
 from linnet.train.metrics import bits_figure, loss_figure, read_curves, svg
 
 if TYPE_CHECKING:

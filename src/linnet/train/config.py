@@ -11,7 +11,8 @@ from linnet.config import Config, option, to_mapping
 from linnet.errors import ConfigError
 from linnet.model import families
 from linnet.model.config import ModelConfig
-from linnet.runtime import MOST_THREADS, DeviceName, DtypeName
+from linnet.output import human_bytes
+from linnet.runtime import MOST_THREADS, DeviceName, DtypeName, memory_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,6 +23,7 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
 """What a family that can be made from scratch fixes; the rest is as in ``ModelConfig``."""
 
 LARGEST_LR = 1e38  # a float32 holds it
+TRAINING_BYTES = 12  # per parameter, at least: weight, gradient and one moment, in fp32
 
 if TYPE_CHECKING:
     MadeFamily = str
@@ -390,3 +392,14 @@ class PairTrainingConfig(Config):
         """The settings that decide what comes out."""
         machine = ("device", "dtype", "threads")
         return {name: value for name, value in to_mapping(self).items() if name not in machine}
+
+
+def check_memory(model: ModelConfig, device: str) -> None:
+    """Raise ConfigError if the weights, gradients and moments of a model exceed this machine."""
+    needed, there = TRAINING_BYTES * model.parameters, memory_bytes()
+    if device != "cuda" and there is not None and needed > there:
+        raise ConfigError(
+            f"a model of {model.parameters:,} parameters (width {model.width}, depth "
+            f"{model.depth}, vocabulary {model.vocab_size:,}) needs {human_bytes(needed)} of "
+            f"memory to train, but this machine has {human_bytes(there)}; set smaller ones"
+        )

@@ -70,6 +70,10 @@ SAVING_SHARE = 0.05  # of the time, at most, goes into saving
 SHOWN_METRICS = 3  # of an objective's, beside its loss; all are logged
 SAMPLES = 4  # in a run, where no interval is set
 UNFINISHED = 0.85  # of the schedule: a run that ends before it is worth a warning
+_REMEDY_AT_FIRST = (
+    "nothing was changed yet, so the model that it begins with, or learns from, is damaged or has "
+    "numbers too large for what it is computed in; get another copy, or try --dtype fp32"
+)
 
 Figures: TypeAlias = Mapping[str, float]
 """What a validation found, by name; ``loss`` in nats per token is always there."""
@@ -352,6 +356,8 @@ class Loop:
             return ""
         if "bits_per_byte" in self.best:
             return f" · held-out {self.best['bits_per_byte']:.3f} bits/byte"
+        if "reward" in self.best:  # of which the loss is the negative
+            return f" · held-out reward {self.best['reward']:.3f}"
         return f" · held-out loss {self.best['loss']:.3f}"
 
     def _gradients(self, batch: Batch) -> Totals:
@@ -382,7 +388,9 @@ class Loop:
 
     def _require_finite(self, value: float, what: str) -> None:
         if not math.isfinite(value):
-            raise TrainingError(f"{what} is {value} at step {self.pace.step + 1}; {self.remedy}")
+            # Before the first update no learning rate can be why.
+            remedy = self.remedy if self.pace.step else _REMEDY_AT_FIRST
+            raise TrainingError(f"{what} is {value} at step {self.pace.step + 1}; {remedy}")
 
     def _require_finite_weights(self) -> None:
         """Raise TrainingError when a weight is not a number: nothing good comes of it any more."""

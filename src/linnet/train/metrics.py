@@ -106,10 +106,11 @@ def load_plotting() -> None:
     import matplotlib.figure  # noqa: F401
 
 
-def plot_curves(metrics: Path, out: Path) -> list[Path]:
+def plot_curves(metrics: Path, out: Path, *, of_tokens: bool = True) -> list[Path]:
     """Draw loss, perplexity and bits per byte into the directory ``out``.
 
-    Returns the files written, none if the run has no losses yet.
+    ``of_tokens``: whether the loss is that of tokens; any other has no perplexity. Returns the
+    files written, none if the run has no losses yet.
     """
     curves = read_curves(metrics)
     if not curves.losses and not curves.validation_losses:
@@ -117,8 +118,8 @@ def plot_curves(metrics: Path, out: Path) -> list[Path]:
     make_directory(out)
     written = []
     for name, figure in (
-        ("loss", loss_figure(curves)),
-        ("perplexity", perplexity_figure(curves)),
+        ("loss", loss_figure(curves, of_tokens=of_tokens)),
+        ("perplexity", perplexity_figure(curves) if of_tokens else None),
         ("bits_per_byte", bits_figure(curves)),
     ):
         if figure is None:
@@ -128,9 +129,9 @@ def plot_curves(metrics: Path, out: Path) -> list[Path]:
     return written
 
 
-def loss_figure(curves: Curves) -> Figure:
-    """Loss in nats per token by step."""
-    figure, axes = _frame("loss, nats per token")
+def loss_figure(curves: Curves, *, of_tokens: bool = True) -> Figure:
+    """Loss by step, ``of_tokens`` in nats per token."""
+    figure, axes = _frame("loss, nats per token" if of_tokens else "loss")
     _draw(axes, curves, scale=lambda loss: loss)
     return figure
 

@@ -20,7 +20,7 @@ from linnet.shards.batches import Batches
 from linnet.tokenizer import load as load_tokenizer
 from linnet.tokenizer.loading import load_with_mask
 from linnet.train.canaries import PlantedDocuments, draw_canaries
-from linnet.train.config import TrainConfig
+from linnet.train.config import TrainConfig, check_memory
 from linnet.train.distributed import interruptible
 from linnet.train.execution import compile_ahead, compile_blocks, write_out_attention
 from linnet.train.loop import Loop
@@ -178,6 +178,7 @@ def _make_model(
     """The model as it is trained, and the machine: without compiling where that failed."""
     vocabulary = max(data.vocab_size, tokenizer.vocab_size)  # the mask token may be new
     shape = config.model(vocabulary, end_of_text=data.end_of_text, pad=tokenizer.pad)
+    check_memory(shape, machine.runtime.device)  # before any is taken
     model = Transformer(shape).to(machine.runtime.device)
     model.compute_dtype = runtime.torch_dtype(machine.runtime.dtype)
     write_out_attention(model, machine.runtime, compiled=machine.compiled)
