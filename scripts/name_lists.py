@@ -113,8 +113,8 @@ def _lists(words: Path | None, without: set[str]) -> dict[str, set[str]]:
         common |= {folded(w) for w in words.read_text("utf-8").split() if w.islower()}
     places -= _NAMES
     first, last = _needed(first), _needed(last)
-    common |= _WORDS_TOO
-    doubtful = {name for name in first | last if len(name) < 3 or name in common | places} - _NAMES
+    words_too = common | _WORDS_TOO | places
+    doubtful = {name for name in first | last if len(name) < 3 or name in words_too} - _NAMES
     both = first & last
     return {
         "given": first - last - doubtful, "family": last - first - doubtful,

@@ -19,6 +19,7 @@ FOUND = (
     "⟦Anna Kowalska⟧ met ⟦J. K. Rowling⟧ and ⟦George W. Bush⟧. Later that day a reporter saw ⟦Rowling⟧ again.",
     "Dear Mr. ⟦Smith⟧, Dr ⟦Brown⟧ and Mrs. ⟦O'Brien-Lane⟧ agree.",
     "From: ⟦Jane Doe⟧ <jane@acme.com>\nTo: ⟦Okafor Ngozi⟧\nSubject: Rose Garden",
+    "To: ⟦Mallori Harrell⟧ <mallori@acme.com>, '⟦Slava⟧' <s@acme.com>",
     "Patient: ⟦Zzyzx Qwerty⟧\nName: ⟦Xiulan Wang⟧",
     "Best regards,\n⟦Tim Novak⟧",
     "⟦Doe, John⟧\n⟦Kowalska, Anna M⟧.\nHowever, ⟦John⟧ left.",

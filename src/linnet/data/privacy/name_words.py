@@ -74,6 +74,7 @@ SAYS = _set("""
 """)
 
 PROPER = _set("""
+    manila ming augusta
     january february march april may june july august september october november december januar
     februar marz mai juni juli oktober dezember janvier fevrier mars avril juin juillet aout
     septembre octobre novembre decembre enero febrero marzo abril mayo junio julio agosto
@@ -98,6 +99,7 @@ PROPER = _set("""
 """Words that always have a capital, and are names of people as well: their capital says nothing."""
 
 ILLNESSES = _set("""
+    anomaly anomalies sequence tumors tumours deficiency protein
     disease diseases syndrome syndromes disorder palsy chorea lymphoma sarcoma tumor tumour
     anemia anaemia contracture thyroiditis phenomenon krankheit syndrom maladie enfermedad
     sindrome болезнь болезни синдром lymphom virus bacillus gland tube reflex fracture esophagus
@@ -116,6 +118,7 @@ METHODS = _set("""
     уравнение премия
 """)
 ORGANISATIONS = _set("""
+    medicine medical cancer children childrens national family dynasty
     inc ltd llc corp corporation co company companies gmbh ag kg ohg ug sarl sas sa spa plc llp
     nv bv ооо зао оао group holdings bank university universitat universite universidad college
     school schule ecole escuela academy institute institut instituto hospital clinic klinik
@@ -143,6 +146,7 @@ BEFORE_PLACES = _set("""
 """Before a word they make something else of it."""
 
 NEVER = _set("""
+    ii iii puerto
     i a an the this that these those he she it we you they his her its our your their my me him
     us them who whom whose which what when where why how and or but if so as at by for from in
     into of off on onto out over to up with about after all also although always am among any

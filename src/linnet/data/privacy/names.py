@@ -152,6 +152,8 @@ class _Reading:
         if first.kind in _NO_PART and not (titled and first.kind in ("noun", "rank")):
             return None
         cue = self._cue(run, at)
+        if at == 0 and _MAIL_AFTER.match(self.text, run.parts[-1].end):  # Jane Doe <jane@...>
+            cue += 3.0
         if self.fields_only and cue < _ENOUGH:
             return None
         parts = self._taken(run, at, cue)
@@ -159,9 +161,9 @@ class _Reading:
             parts = parts[:-1]
         if not parts:
             return None
+        if len(parts) == 1 and parts[0].kind == "capitals" and cue < _ENOUGH:
+            return None
         cue += self._cue_after(parts[-1].end)
-        if cue >= 3 and len(parts) < 2:  # a display name before an address
-            parts = self._taken(run, at, cue)
         name = _Name(parts, self._weight(parts) + cue, cue)
         return name if name.weight >= _ENOUGH and not self._is_something_else(name) else None
 
@@ -199,7 +201,7 @@ class _Reading:
                 or (strong and (not taken or not self._is_german(part.start)))
             ):
                 surnames += 1
-            elif not surnames and (given or self._may_begin(run, number)):
+            elif not surnames and (given or self._may_begin(run, number, named=cue >= 1)):
                 if taken and (self._is_german(part.start) or part.kind == "capitals"):
                     break
                 surnames += bool(given)
@@ -209,15 +211,16 @@ class _Reading:
             taken.append(part)
         return taken
 
-    def _may_begin(self, run: Run, number: int) -> bool:
-        """Whether a word of no list may be a given name: a surname that is nothing else follows."""
+    def _may_begin(self, run: Run, number: int, *, named: bool) -> bool:
+        """Whether a word of no list may be a given name: a surname that is nothing else follows,
+        and it has a capital for no other reason or is ``named`` as a person."""
         part = run.parts[number]
         after = run.parts[number + 1] if number + 1 < len(run.parts) else None
         return (
             after is not None and run.gaps[number + 1] != "line" and part.kind == "word"
             and not part.proper and len(part.key) > 2
             and (after.known.family or after.kind == "shaped") and not after.known.doubtful
-            and not after.proper and not self._capital_is_explained(part)
+            and not after.proper and (named or not self._capital_is_explained(part))
         )  # fmt: skip
 
     def _weight(self, parts: list[Part]) -> float:
