@@ -43,7 +43,9 @@ _LABEL = re.compile(
     r"(?P<label>[^\W\d_][\w-]{0,24})[*_\"']{0,3}[ \t]?"
     r"(?::[*_\"']{0,3}[ \t]{0,4}[\"'<(]?|=[ \t]?[\"'])\Z"
 )
-_TAG = re.compile(r"@(?:author|reviewer|maintainer)[: ]{1,3}\Z|(?:©|\([cC]\))[ 0-9,–-]{0,24}\Z")
+_TAG = re.compile(
+    r"(?:\A|\n)-- ?\n\Z|@(?:author|reviewer|maintainer)[: ]{1,3}\Z|(?:©|\([cC]\))[ 0-9,–-]{0,24}\Z"
+)
 _WORD_BEFORE = re.compile(r"([^\W\d_][\w'’-]{0,24})[.,]?[ \t\u00a0]\Z")
 _TWO_BEFORE = re.compile(
     r"([^\W\d_]{3,24}) (?:of|de|del|di|von|des|der|du|la)(?: la| las| los)? \Z"
