@@ -1,14 +1,13 @@
 """How many names of people are found, and what else is.
 
     pip install faker
-    python benchmarks/names.py [--per-template 40] [--peers]
+    python benchmarks/names.py [--per-template 40] [--list FILE]
 
 Recall: names that Faker draws for a locale, in sentences of five languages; those of ``TUNED``
 were looked at while the detector was written, those of ``HELD_OUT`` were not. A name counts as
 found when every word of it is covered, and as found in part when some are. ``--without LOCALES``
 of ``scripts/name_lists.py`` makes a list that has not seen a locale (``--list``). Spans in ordinary
-text: how many in 10,000 words. ``--peers`` measures the packages that are installed beside it
-(presidio-analyzer, scrubadub) on the same sentences, without a model.
+text: how many in 10,000 words.
 Needs ``../shared/data``.
 """
 
@@ -22,7 +21,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from linnet.data.privacy import name_lists
 from linnet.data.privacy.names import names_of_people
@@ -169,20 +168,6 @@ def linnet(text: str) -> list[tuple[int, int]]:
     return [(span.start, span.end) for span in names_of_people(text, "prose")]
 
 
-def peers() -> Iterator[tuple[str, Find]]:
-    """Packages that are installed, without a model of language."""
-    try:
-        import scrubadub  # type: ignore[import-not-found]
-
-        scrubber = scrubadub.Scrubber()
-        yield "scrubadub", lambda text: [
-            (filth.beg, filth.end) for filth in scrubber.iter_filth(text)
-            if filth.type in ("name", "unknown")
-        ]  # fmt: skip
-    except ImportError:
-        pass
-
-
 def show(title: str, found: dict[str, list[int]]) -> None:
     print(title)
     total: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
@@ -217,23 +202,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--per-template", type=int, default=40)
     parser.add_argument("--tuned", action="store_true")
-    parser.add_argument("--peers", action="store_true")
     parser.add_argument("--list", type=Path, help="another list of names")
     given = parser.parse_args()
     if given.list:
         name_lists.FILE = given.list
-    finders: list[tuple[str, Any]] = [("linnet", linnet), *(peers() if given.peers else ())]
-    for name, find in finders:
-        show(f"{name}, templates that were tuned on", measure(find, TUNED, given.per_template))
-        if not given.tuned:
-            show(f"{name}, held out", measure(find, HELD_OUT, given.per_template))
-        for title, text in texts().items():
-            began = time.process_time()
-            count = len(find(text))
-            seconds, size = time.process_time() - began, len(text.split())
-            print(f"{name}, {title}: {count:,} spans in {size:,} words, "
-                  f"{count / size * 10_000:.1f} in 10,000; "
-                  f"{len(text) / 1e6 / seconds:.2f} MB/s")  # fmt: skip
+    show("templates that were tuned on", measure(linnet, TUNED, given.per_template))
+    if not given.tuned:
+        show("held out", measure(linnet, HELD_OUT, given.per_template))
+    for title, text in texts().items():
+        began = time.process_time()
+        count = len(linnet(text))
+        seconds, size = time.process_time() - began, len(text.split())
+        print(f"{title}: {count:,} spans in {size:,} words, {count / size * 10_000:.1f} in 10,000; "
+              f"{len(text) / 1e6 / seconds:.2f} MB/s")  # fmt: skip
 
 
 if __name__ == "__main__":

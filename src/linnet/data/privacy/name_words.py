@@ -31,9 +31,6 @@ RANKS = _set("""
     президент капитан генерал министр директор дядя тетя врач
 """)
 """Before a name, and before other words."""
-STATES_OF_TITLES = _set("med phil rer nat jur ing habil hc dipl")
-"""What may follow a title: Dr. med."""
-
 OF_PERSONS = _set("""
     author authors from cc bcc sender recipient signed patient client employee contact attn
     attention surname lastname firstname forename cardholder witness applicant manager
