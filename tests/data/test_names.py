@@ -16,7 +16,7 @@ MASK = Scrubber.of(DataConfig(privacy_names=True))
 
 FOUND = (
     # English
-    "⟦Anna Kowalska⟧ met ⟦J. K. Rowling⟧ and ⟦George W. Bush⟧. A reporter saw ⟦Rowling⟧ again.",
+    "⟦J. K. Rowling⟧ was asked by ⟦George W. Bush⟧; later that day ⟦Rowling⟧ left again.",
     "Dear Mr. ⟦Smith⟧, Dr ⟦Brown⟧ and Mrs. ⟦O'Brien-Lane⟧ agree.",
     "From: ⟦Jane Doe⟧ <jane@acme.com>\nTo: ⟦Okafor Ngozi⟧\nSubject: Rose Garden",
     "To: ⟦Mallori Harrell⟧ <mallori@acme.com>, '⟦Slava⟧' <s@acme.com>",
