@@ -8,7 +8,7 @@ False alarms: questions of MedQuAD about conditions that the documents are not a
 of Alpaca and problems of GSM8K against documents of MedQuAD (with and without their own questions).
 Misses: conversations with something in them that must not leave, in some forty codes, whole or
 divided (``tests/routing/leaks.py``), by what of them is sent; private data that only detectors can
-find, by kind, and names of people, which nothing finds.
+find, by kind, names of people among it (``benchmarks/names.py`` has more of these).
 Needs ``../shared/data``.
 """
 
@@ -182,7 +182,7 @@ def _body(asked: Conversation) -> bytes:
 def private(count: int) -> None:
     """Private data of people in questions: found and masked, or missed."""
     chance = random.Random(3)
-    policy = Policy(PolicyConfig(farthest="elsewhere", private="mask"))
+    policy = Policy(PolicyConfig(farthest="elsewhere", private="mask", names="mask"))
     for kind, make in KINDS.items():
         missed = 0
         for _ in range(count):

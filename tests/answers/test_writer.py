@@ -14,7 +14,7 @@ from linnet import respond
 from linnet.answers import Assistant, Citation, Claim, Draft, Evidence
 from linnet.answers.guards import Guards, UnsafeClassifier, inert
 from linnet.answers.instructions import instructions
-from linnet.answers.privacy import mask_private, private_spans
+from linnet.answers.privacy import mask_private, masked_name, private_spans, unmasked_name
 from linnet.answers.prompting import constraint, pack
 from linnet.answers.responder import DocumentsResponder
 from linnet.answers.writer import ModelWriter
@@ -295,6 +295,21 @@ def test_private_data_is_masked_for_whoever_may_not_see_it() -> None:
     assert "anna.weiss@books.org" not in shown[True]
     assert "<EMAIL>" in shown[True]
     assert '"subject": "guard", "outcome": "private data was masked' in shown[True]
+
+
+def test_names_of_people_are_masked_where_a_key_asks_for_it() -> None:
+    text = "The librarian is Anna Weiss, who is reached at the desk.\n"
+    own = Assistant(index(passage(text, "Anna Weiss.txt")))
+    asked = respond.conversation([{"role": "user", "content": "Who is the librarian?"}])
+    for names in (False, True):
+        context = Context(masks_private=True, masks_names=names)
+        (answer,) = respond.run(DocumentsResponder(own), asked, context)
+        shown = json.dumps([piece.as_json() for piece in answer.pieces])
+        assert answer.citations
+        assert ("Weiss" in shown) is not names, shown
+    shown = masked_name("letters/Anna Weiss.txt", names=True)
+    assert shown.startswith("letters/<NAME> ")
+    assert unmasked_name(shown, ["a.txt", "letters/Anna Weiss.txt"]) == "letters/Anna Weiss.txt"
 
 
 def test_what_a_column_says_is_private_is_masked_in_every_field() -> None:

@@ -343,6 +343,21 @@ def test_private_data() -> None:
     assert sent(policy(private="mask"), given) == ["Mail [EMAIL_1] about it."]
 
 
+def test_names_of_people_have_a_rule_of_their_own() -> None:
+    given = asked("Anna Kowalska and Mr. Smith wrote to jo@acme.com; did Anna Kowalska call?")
+    assert sent(policy(private="send"), given) == [given.messages[-1].text]
+    assert held(policy(private="send", names="hold"), given) == (
+        "private data (NAME) in message 1 (user) [private]"
+    )
+    assert sent(policy(private="mask", names="mask"), given) == [
+        "[NAME_1] and Mr. [NAME_2] wrote to [EMAIL_1]; did [NAME_1] call?"
+    ]
+    assert sent(policy(private="send", names="mask", allow=["anna kowalska"]), given) == [
+        "Anna Kowalska and Mr. [NAME_1] wrote to jo@acme.com; did Anna Kowalska call?"
+    ]
+    assert sent(policy(private="mask"), given)[0].startswith("Anna Kowalska and Mr. Smith")
+
+
 def test_what_is_explained_says_nothing_of_the_contents() -> None:
     own = policy(patterns=[{"matches": "Quillfeather", "name": "PROJECT"}])
     found = own.explain(asked("On Quillfeather: mail jo@acme.com"), CONTEXT, "elsewhere")

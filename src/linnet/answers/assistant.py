@@ -145,6 +145,7 @@ class Assistant:
             return _refused(id, question, REFUSED, unsafe)
         screen = Screen(
             masks_private=context is not None and context.masks_private,
+            masks_names=context is not None and context.masks_names,
             around=surroundings(self.index),
         )
         watch = _screened(watch, screen)

@@ -39,21 +39,22 @@ _RULE = re.compile(r"(?=[|:+ \t]*-)[|:+\- \t]++\s*")
 
 
 @cache
-def _scrubber() -> Scrubber:
-    return Scrubber.of(DataConfig(privacy="mask"))
+def _scrubber(names: bool) -> Scrubber:
+    return Scrubber.of(DataConfig(privacy="mask", privacy_names=names))
 
 
-def mask_private(text: str) -> Scrubbed:
-    """A text with personal data and secrets in it masked."""
-    found = _in_tables(text)
-    scrubbed = _scrubber().scrub(_replaced(text, found), "prose")
+def mask_private(text: str, *, names: bool = False) -> Scrubbed:
+    """A text with personal data and secrets in it masked; ``names``: names of people, too."""
+    found = _in_tables(text, names)
+    scrubbed = _scrubber(names).scrub(_replaced(text, found), "prose")
     counts = Counter(scrubbed.counts) + Counter(span.kind for span in found)
     return dataclasses.replace(scrubbed, counts=dict(sorted(counts.items())))
 
 
-def private_spans(text: str) -> list[tuple[int, int, str]]:
-    """Where personal data and secrets begin and end in a text, and of which kind each is."""
-    spans = [*_in_tables(text), *_scrubber().find(text, "prose")]
+def private_spans(text: str, *, names: bool = False) -> list[tuple[int, int, str]]:
+    """Where personal data and secrets begin and end in a text, and of which kind each is;
+    ``names``: names of people, too."""
+    spans = [*_in_tables(text, names), *_scrubber(names).find(text, "prose")]
     found: list[tuple[int, int, str]] = []
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):
         if found and span.start < found[-1][1]:
@@ -64,7 +65,7 @@ def private_spans(text: str) -> list[tuple[int, int, str]]:
     return found
 
 
-def _in_tables(text: str) -> list[Span]:
+def _in_tables(text: str, names: bool) -> list[Span]:
     """The private values in the cells of a text's tables. What a cell holds may be private only by
     what its column is called, so each is read behind that: "phone: 5551234"."""
     read: list[str] = []
@@ -88,7 +89,7 @@ def _in_tables(text: str) -> list[Span]:
         at += len(line)
     found: list[Span] = []
     ends = [end for _, end, _ in places]
-    for span in _scrubber().find("".join(read), "prose") if read else ():
+    for span in _scrubber(names).find("".join(read), "prose") if read else ():
         for begin, end, here in places[bisect.bisect_right(ends, span.start) :]:
             low, high = max(begin, span.start), min(end, span.end)
             if begin >= span.end:
@@ -132,9 +133,13 @@ _SHORTEST_PART = 3
 class Screen:
     """What of one answer is masked, or made inert, on its way out."""
 
-    def __init__(self, *, masks_private: bool, around: Around | None = None) -> None:
-        """``around`` tells what stands before and after a passage, where that is known."""
+    def __init__(
+        self, *, masks_private: bool, masks_names: bool = False, around: Around | None = None
+    ) -> None:
+        """``masks_names``: names of people are masked where private data is. ``around`` tells what
+        stands before and after a passage, where that is known."""
         self._masks = masks_private
+        self._masks_names = masks_names
         self._around = around or (lambda _: ("", ""))
         self._counts: Counter[str] = Counter()
         self._texts: dict[str, str] = {}
@@ -228,7 +233,7 @@ class Screen:
         if not self._masks:
             return source
         if source not in self._names:
-            self._names[source] = masked_name(source)
+            self._names[source] = masked_name(source, names=self._masks_names)
             if self._names[source] != source:
                 self._counts["name"] += 1
         return self._names[source]
@@ -246,7 +251,9 @@ class Screen:
         first = len(above) + len(before)
         self._private[text] = found = [
             (start - first, end - first, kind)
-            for start, end, kind in private_spans(f"{above}{before}{text}{after}")
+            for start, end, kind in private_spans(
+                f"{above}{before}{text}{after}", names=self._masks_names
+            )
             if end > first and start < first + len(text)
         ]
         for start, end, kind in found:
@@ -292,7 +299,7 @@ class Screen:
                 if not any(span.start < other.end and other.start < span.end for other in clipped)
             ] + clipped  # fmt: skip
             known.sort(key=lambda span: span.start)
-            masked = mask_private(_replaced(text, known))
+            masked = mask_private(_replaced(text, known), names=self._masks_names)
             self._texts[text] = masked.text
             self._counts.update(masked.counts)
             self._counts.update(span.kind for span in known)
@@ -309,9 +316,10 @@ def surroundings(index: Searchable) -> Around | None:
 # Names of documents.
 
 
-def masked_name(name: str) -> str:
-    """A document's name without private values, told from others by a tag where it had any."""
-    parts = [_masked_part(part) for part in name.split("/")]
+def masked_name(name: str, *, names: bool = False) -> str:
+    """A document's name without private values, told from others by a tag where it had any;
+    ``names``: names of people are private, too."""
+    parts = [_masked_part(part, names) for part in name.split("/")]
     masked = "/".join(parts)
     if masked == name:
         return name
@@ -319,18 +327,26 @@ def masked_name(name: str) -> str:
     return f"{stem} {_tag(name)}{dot}{suffix}"
 
 
-def unmasked_name(shown: str, names: Iterable[str]) -> str:
+def unmasked_name(shown: str, sources: Iterable[str]) -> str:
     """Of documents' names the one that is shown so; what is shown where there is none."""
     own = shown.encode("utf-8", "replace")
     return next(
-        (name for name in names if _tag(name).encode() in own and masked_name(name) == shown), shown
+        (
+            source
+            for source in sources
+            if _tag(source).encode() in own
+            and any(masked_name(source, names=names) == shown for names in (False, True))
+        ),
+        shown,
     )
 
 
-def _masked_part(part: str) -> str:
+def _masked_part(part: str, names: bool) -> str:
     """A file's or folder's name. An underscore is a blank in names, but not in an address."""
     stem, dot, suffix = _suffix(part)
-    spans = [*private_spans(stem), *private_spans(stem.replace("_", " "))]
+    spans = [
+        *private_spans(stem, names=names), *private_spans(stem.replace("_", " "), names=names)
+    ]  # fmt: skip
     merged: list[Span] = []
     for start, end, kind in sorted(spans, key=lambda span: (span[0], -span[1])):
         if merged and start < merged[-1].end:

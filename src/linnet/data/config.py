@@ -65,6 +65,9 @@ class DataConfig(Config):
         "mask", "personal data: <EMAIL>, the same made-up stand-in each time, or as it is"
     )
     privacy_key: str = option("", "secret that decides the stand-ins of pseudonym", group="Privacy")
+    privacy_names: bool = option(
+        False, "names of people as well, found by a list and the words around", group="Privacy"
+    )
     privacy_patterns: tuple[str, ...] = option(
         (), "more to mask, as NAME=REGEX: 'CASE=\\bC-\\d{6}\\b'", group="Privacy"
     )
@@ -170,6 +173,8 @@ class DataConfig(Config):
         """The settings that decide what comes out."""
         left_out = (*_EXECUTION, *_SOURCES, "privacy_key")
         values = {k: v for k, v in to_mapping(self).items() if k not in left_out}
+        if not self.privacy_names:  # corpora made before there was this setting stay as they are
+            del values["privacy_names"]
         if self.privacy_key:  # what is written down tells a change, not the secret
             values["privacy_key"] = key_fingerprint(self.privacy_key)
         return values

@@ -92,6 +92,7 @@ def scrubber_of(settings: Mapping[str, Any]) -> Scrubber:
         "",
         tuple(settings.get("privacy_patterns", ())),
         tuple(settings.get("privacy_allow", ())),
+        names=bool(settings.get("privacy_names", False)),
     )
 
 

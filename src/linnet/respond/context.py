@@ -203,13 +203,15 @@ class Context:
         interval: float = 0.0,
         collections: tuple[str, ...] | None = None,
         masks_private: bool = False,
+        masks_names: bool = False,
         server_tools: bool = False,
         remote: bool = True,
         route: str | None = None,
     ) -> None:
         """``key``: the name of whoever asks. ``deadline``: as ``time.monotonic`` tells time.
         ``collections``: those of the documents that they may see; None: all. ``masks_private``:
-        whether private data of documents is masked on its way to them.
+        whether private data of documents is masked on its way to them; ``masks_names``: names of
+        people as well.
         ``server_tools``: whether tools may be called for them that are not theirs.
         ``remote``: whether models beyond this machine may answer them, as far as the policy allows.
         ``route``: the model that they chose where one is chosen for each call (``routing``).
@@ -223,6 +225,7 @@ class Context:
         self.interval = interval
         self.collections = collections
         self.masks_private = masks_private
+        self.masks_names = masks_names
         self.server_tools = server_tools
         self.remote = remote
         self.route = route
@@ -283,8 +286,8 @@ class Context:
             key=self.key, deadline=min(deadline, self.deadline), budget=self.budget,
             record=Record(self.record.id), collections=self.collections,
             interval=self.interval if interval is None else interval,
-            masks_private=self.masks_private, server_tools=self.server_tools,
-            remote=self.remote, route=self.route,
+            masks_private=self.masks_private, masks_names=self.masks_names,
+            server_tools=self.server_tools, remote=self.remote, route=self.route,
         )  # fmt: skip
         own._ledgers = self._ledgers  # limits for a call are for all of its parts together
         own.found = self.found

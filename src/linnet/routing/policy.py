@@ -31,6 +31,7 @@ import regex
 
 from linnet.answers.privacy import private_spans
 from linnet.config import Config, option
+from linnet.data.privacy import NAME
 from linnet.data.privacy.span import Span
 from linnet.errors import ConfigError, ContradictionError
 from linnet.respond.address import Address
@@ -65,6 +66,7 @@ SUBJECT = "policy"
 """What decisions are about that say what was left out or masked."""
 _REMEMBERED = 12  # letters in a row that are text of what is remembered: it is short
 _PATTERN_SECONDS = 0.05
+_MOST_PASSES = 4
 _LONG = 20_000  # characters from which on a thread checks a conversation
 
 Then: TypeAlias = Literal["hold", "mask", "send"]
@@ -123,6 +125,10 @@ class PolicyConfig(Config):
     files: bool = option(False, "Whether files that are attached to a question may go.")
     private: Then = option(
         "hold", "What becomes of private data that is found: hold the question back, mask, send.",
+        choices=("hold", "mask", "send"),
+    )  # fmt: skip
+    names: Then = option(
+        "send", "What becomes of names of people that are found: as of private data.",
         choices=("hold", "mask", "send"),
     )  # fmt: skip
     allow: tuple[str, ...] = option((), "Private values that may go, such as your own address.")
@@ -334,7 +340,7 @@ class Policy:
         asked = trimmed.conversation
         if self._masks:
             masking = Masking.of(leaf.text for leaf in leaves(asked))
-            asked = masked(asked, masking, self._masked_spans)
+            asked = self._masked(asked, masking)
         asked = self._checked(asked, trimmed, place)
         decisions = []
         if trimmed.left_out:
@@ -353,9 +359,18 @@ class Policy:
 
     @property
     def _masks(self) -> bool:
-        return self.config.private == "mask" or any(
+        return "mask" in (self.config.private, self.config.names) or any(
             pattern.then == "mask" for pattern in self.config.patterns
         )
+
+    def _masked(self, asked: Conversation, masking: Masking) -> Conversation:
+        """The conversation with placeholders. What a mask uncovers is masked in turn: without its
+        neighbours a word may read as a name."""
+        for _ in range(_MOST_PASSES):
+            before, asked = asked, masked(asked, masking, self._masked_spans)
+            if asked == before:
+                break
+        return asked
 
     # -- what it says ----------------------------------------------------------------------
 
@@ -394,7 +409,7 @@ class Policy:
             Finding("farthest", "more encoded text than can be read", each.where)
             for each in read if not self._known.get(each, ("complete",), _Read.is_complete)
         ]  # fmt: skip
-        if self.config.private != "send":
+        if (self.config.private, self.config.names) != ("send", "send"):
             for each in read[: len(given)]:
                 if (private := self._known.get(each, ("private",), self._private)) is not None:
                     found.append(Finding("private", private[0], each.where, private[1]))
@@ -427,11 +442,16 @@ class Policy:
         return None
 
     def _private_spans(self, text: str) -> list[Span]:
+        """What is not to be sent as it stands."""
         return [
             Span(start, end, kind)
-            for start, end, kind in private_spans(text)
-            if text[start:end].casefold() not in self._allowed
+            for start, end, kind in private_spans(text, names=self.config.names != "send")
+            if self._then(kind) != "send" and text[start:end].casefold() not in self._allowed
         ]
+
+    def _then(self, kind: str) -> Then:
+        """What becomes of private data of a kind: names of people have a rule of their own."""
+        return self.config.names if kind == NAME else self.config.private
 
     def _by_pattern(self, read: Sequence[_Read]) -> Iterator[Finding]:
         for number, pattern in enumerate(self._patterns):
@@ -459,8 +479,8 @@ class Policy:
         for pattern in self._patterns:
             if pattern.then == "mask":
                 spans += pattern.spans(text)
-        if self.config.private == "mask":
-            spans += self._private_spans(text)
+        if "mask" in (self.config.private, self.config.names):
+            spans += (span for span in self._private_spans(text) if self._then(span.kind) == "mask")
         return merged(spans)
 
 

@@ -58,10 +58,10 @@ class KeyLimits(Config):
     collections: tuple[str, ...] = option(
         (), "Collections of documents that it sees, such as a,b; otherwise all."
     )
-    private_data: Literal["auto", "mask", "keep"] = option(
+    private_data: Literal["auto", "mask", "names", "keep"] = option(
         "auto",
         "Private data in answers from documents: auto masks it unless the server answers this "
-        "machine alone.",
+        "machine alone; names masks names of people as well.",
     )
 
     def __post_init__(self) -> None:

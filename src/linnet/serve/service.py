@@ -208,7 +208,11 @@ class Service:
         """Whether private data of documents is masked for whoever calls: by the key's policy, and
         otherwise unless the server answers its owner's machine alone."""
         policy = call.account.key.limits.private_data if call.account is not None else "auto"
-        return policy == "mask" if policy != "auto" else not self.is_on_this_machine(call)
+        return policy != "keep" if policy != "auto" else not self.is_on_this_machine(call)
+
+    def masks_names(self, call: Call) -> bool:
+        """Whether names of people are masked as well for whoever calls: by the key's policy."""
+        return call.account is not None and call.account.key.limits.private_data == "names"
 
     def may_call_tools(self, call: Call) -> bool:
         """Whether models may call tools of the server's owner for whoever calls."""
@@ -261,6 +265,7 @@ class Service:
             choices=texts,
             collections=self.collections(call, call.body.get("collections")),
             masks_private=self.masks_private(call),
+            masks_names=self.masks_names(call),
             server_tools=self.may_call_tools(call),
             remote=self.may_leave(call),
             route=route,

@@ -96,14 +96,15 @@ class Generation:
         choices: int,
         collections: tuple[str, ...] | None = None,
         masks_private: bool = False,
+        masks_names: bool = False,
         server_tools: bool = False,
         remote: bool = False,
         route: str | None = None,
         keep_texts: bool = False,
     ) -> None:
         """``write`` gives what is to be sent, so many texts; ``keep_texts``: for a log that is to
-        have them. ``collections``, ``masks_private``, ``server_tools``, ``remote``, ``route``: see
-        :class:`Context`.
+        have them. ``collections``, ``masks_private``, ``masks_names``, ``server_tools``,
+        ``remote``, ``route``: see :class:`Context`.
         """
         self._choices = choices
         self._call = call
@@ -114,8 +115,8 @@ class Generation:
         self._texts: dict[int, list[str]] | None = {} if keep_texts else None
         self._context = Context(
             key=call.account.key.name if call.account is not None else None, record=call.record,
-            collections=collections, masks_private=masks_private, server_tools=server_tools,
-            remote=remote, route=route,
+            collections=collections, masks_private=masks_private, masks_names=masks_names,
+            server_tools=server_tools, remote=remote, route=route,
         )  # fmt: skip
         self._sending = asyncio.Lock()
         self._sending_since: float | None = None

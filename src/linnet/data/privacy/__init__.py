@@ -1,9 +1,13 @@
 """Personal data and secrets: found, counted, and masked or replaced by stand-ins.
 
 Found are e-mail addresses, telephone numbers, postal addresses, IP addresses,
-payment cards, IBANs, keys, tokens and passwords, and what the settings name.
-Names of persons are not: no pattern tells them from other words. What is found
-is never logged and never part of an error.
+payment cards, IBANs, keys, tokens and passwords, and what the settings name;
+names of people (``names``) only where they are asked for, since a list and the
+words around cannot be sure, and stories are full of them. What is found is never
+logged and never part of an error.
+
+This is the one place for detectors: what masks answers (``answers.privacy``) and
+what may leave the machine (``routing.policy``) ask it.
 
 Which kinds are looked for depends on the family: in source code numbers that
 look like telephone numbers are constants, and what looks like a street is not
@@ -20,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from linnet.data.positions import Edit, Edited, Positions
 from linnet.data.privacy.emails import emails
+from linnet.data.privacy.names import NAME, names_of_people
 from linnet.data.privacy.numbers import addresses_of_machines, cards, ibans
 from linnet.data.privacy.phones import phones
 from linnet.data.privacy.pseudonyms import (
@@ -40,7 +45,7 @@ if TYPE_CHECKING:
     from linnet.data.config import DataConfig
     from linnet.data.kinds import Family
 
-__all__ = ["Scrubbed", "Scrubber", "Span", "canonical", "is_reserved", "masked_spans"]
+__all__ = ["NAME", "Scrubbed", "Scrubber", "Span", "canonical", "is_reserved", "masked_spans"]
 
 _DETECTORS = (secrets, assigned, emails)
 _OF_NUMBERS = (addresses_of_machines, cards, ibans, phones, addresses)
@@ -74,8 +79,18 @@ class Scrubbed:
 class Scrubber:
     """Finds personal data and does with it what the settings say."""
 
-    def __init__(self, mode: str, key: str, patterns: tuple[str, ...], allow: tuple[str, ...]):
+    def __init__(
+        self,
+        mode: str,
+        key: str,
+        patterns: tuple[str, ...],
+        allow: tuple[str, ...],
+        *,
+        names: bool = False,
+    ) -> None:
+        """``names``: whether names of people are looked for."""
         self._mode = mode
+        self._detectors = (*_DETECTORS, names_of_people) if names else _DETECTORS
         self._pseudonyms = Pseudonyms(key)
         self._patterns = tuple(map(_user_pattern, patterns))
         self._allowed = frozenset(value.strip().casefold() for value in allow)
@@ -84,8 +99,9 @@ class Scrubber:
     def of(cls, config: DataConfig) -> Scrubber:
         """The scrubber of these settings. Raises ConfigError for a pattern that cannot work."""
         return _scrubber(
-            config.privacy, config.privacy_key, config.privacy_patterns, config.privacy_allow
-        )
+            config.privacy, config.privacy_key, config.privacy_patterns, config.privacy_allow,
+            config.privacy_names,
+        )  # fmt: skip
 
     def scrub(self, text: str, family: Family) -> Scrubbed:
         """The text with what was found masked, replaced or left, as the settings say.
@@ -115,7 +131,7 @@ class Scrubber:
 
     def _found(self, text: str, family: Family) -> Iterator[Span]:
         plain = text if text.isascii() else text.translate(_NARROW)
-        for detector in _DETECTORS:
+        for detector in self._detectors:
             yield from self._not_allowed(detector(plain, family), text)
         if _DIGIT.search(plain):
             numbers = plain if text.isascii() else _TOUCHING.sub("、", plain)
@@ -149,8 +165,10 @@ class Scrubber:
 
 
 @functools.lru_cache(maxsize=8)
-def _scrubber(mode: str, key: str, patterns: tuple[str, ...], allow: tuple[str, ...]) -> Scrubber:
-    return Scrubber(mode, key, patterns, allow)
+def _scrubber(
+    mode: str, key: str, patterns: tuple[str, ...], allow: tuple[str, ...], names: bool
+) -> Scrubber:
+    return Scrubber(mode, key, patterns, allow, names=names)
 
 
 def _user_pattern(entry: str) -> tuple[str, re.Pattern[str]]:

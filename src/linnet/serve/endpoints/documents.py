@@ -14,6 +14,7 @@ import contextlib
 import os
 import secrets
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -53,15 +54,18 @@ async def source(service: Service, call: Call) -> None:
     name, start, end = given.get("source", ""), number_of(given, "start"), number_of(given, "end")
 
     seen, masks = service.collections(call), service.masks_private(call)
+    names = service.masks_names(call)
 
     def found() -> dict[str, Any]:
         real = _real_name(served, name) if masks else name
         if seen is not None and not _is_within(served, real, seen):
             raise DataError("it is in a collection of others")
-        private = private_spans if masks else None
+        private = partial(private_spans, names=names) if masks else None
         cited = workspace.excerpt(real, start, end, private=private)
         if masks:
-            cited = replace(masked(cited, lambda text: mask_private(text).text), source=name)
+            cited = replace(
+                masked(cited, lambda text: mask_private(text, names=names).text), source=name
+            )
         answer = asdict(cited)
         answer["is_gone"] = workspace.file_of(real) is None
         return answer

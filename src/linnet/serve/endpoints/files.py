@@ -348,7 +348,9 @@ async def search(service: Service, call: Call) -> None:
             found = index.search(query, most, collections=seen, filters=filters)
         else:
             raise ConversationError("these documents have no filters", part="filters")
-        screen = Screen(masks_private=masked, around=surroundings(index))
+        screen = Screen(
+            masks_private=masked, masks_names=service.masks_names(call), around=surroundings(index)
+        )
         return [_result(passage_json(each)) for each in screen.found(found)]
 
     with service.within_limits(call):

@@ -43,18 +43,19 @@ async def prospects(service: Service, call: Call) -> None:
         found = await service.in_thread(lambda: responder.prospects(asked, context))
     shown = [_as_json(service, each) for each in found]
     if service.masks_private(call):
-        shown = await service.in_thread(lambda: [_masked(each) for each in shown])
+        names = service.masks_names(call)
+        shown = await service.in_thread(lambda: [_masked(each, names) for each in shown])
     await answer_json(call, {"models": shown})
 
 
-def _masked(shown: Any) -> Any:
+def _masked(shown: Any, names: bool) -> Any:
     """For whoever may not see private data of documents."""
     if isinstance(shown, str):
-        return mask_private(shown).text
+        return mask_private(shown, names=names).text
     if isinstance(shown, list):
-        return [_masked(each) for each in shown]
+        return [_masked(each, names) for each in shown]
     if isinstance(shown, dict):
-        return {name: _masked(each) for name, each in shown.items()}
+        return {name: _masked(each, names) for name, each in shown.items()}
     return shown
 
 

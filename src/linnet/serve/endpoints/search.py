@@ -55,7 +55,9 @@ async def search(service: Service, call: Call) -> None:
             found = index.search(body["query"], most, collections=seen, filters=filters)
         else:
             raise ConversationError("these documents have no filters", part="filters")
-        screen = Screen(masks_private=masked, around=surroundings(index))
+        screen = Screen(
+            masks_private=masked, masks_names=service.masks_names(call), around=surroundings(index)
+        )
         data = [passage_json(each) for each in screen.found(found)]
         return json.dumps({"object": "list", "model": model.name, "data": data}).encode()
 
