@@ -173,17 +173,16 @@ import os, signal, sys
 from pathlib import Path
 from linnet import artifact, output
 point = sys.argv[2]
-real = Path.rename
-def rename(self, target):
-    if point == "before" and self.name == "made":
+real = os.replace
+def rename(source, target):
+    if point == "before" and source.name == "made":
         os.kill(os.getpid(), signal.SIGKILL)
-    done = real(self, target)
-    if point == "between" and self.name == "made":
+    real(source, target)
+    if point == "between" and source.name == "made":
         os.kill(os.getpid(), signal.SIGKILL)
-    if point == "after" and self.name == ".made.partial":
+    if point == "after" and source.name == ".made.partial":
         os.kill(os.getpid(), signal.SIGKILL)
-    return done
-Path.rename = rename
+os.replace = rename
 with artifact.create(Path(sys.argv[1]), kind="thing", format=1, config={}, inputs={}) as draft:
     (draft.path / "text.txt").write_text("new")
 """

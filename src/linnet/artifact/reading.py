@@ -15,10 +15,9 @@ from linnet.artifact.manifest import (
 )
 from linnet.config import read_bytes
 from linnet.errors import ArtifactError, BusyError
-from linnet.output import lock, remove
+from linnet.output import SWAP_SECONDS, lock, move, remove
 
 RECIPE = "recipe"  # in a partial directory: the recipe it is made by
-SWAP_SECONDS = 5.0  # far longer than two renames take
 
 
 def read(path: Path | str, *, kind: str | None = None, verify: bool = False) -> Artifact:
@@ -118,7 +117,7 @@ def restore_interrupted_swap(path: Path) -> None:
     if path.exists() or superseded.is_symlink():
         remove(superseded)
     else:
-        superseded.rename(path)
+        move(superseded, path)
 
 
 def _await_swap(path: Path) -> None:

@@ -36,6 +36,7 @@ from linnet.output import (
     full_disk_named,
     lock,
     make_directory,
+    move,
     refuse_links,
     remove,
     sync_directory,
@@ -281,9 +282,9 @@ def swap(partial: Path, path: Path) -> None:
     if path.exists():
         with contextlib.suppress(OSError):  # its owner may have let others in
             partial.chmod(path.stat().st_mode & 0o7777)
-        path.rename(superseded)
+        move(path, superseded)
     elif path.is_symlink():
         path.unlink()
-    partial.rename(path)
+    move(partial, path)
     sync_directory(path.parent)
     remove(superseded)

@@ -393,7 +393,7 @@ class _Comparing:
         if not file.is_file() or keys_of(file) != {pair.key for pair in pairs}:
             if found:  # there may be more on it than verdicts
                 output.refuse_links(file)
-                file.replace(file.with_name(PREVIOUS))
+                output.move(file, file.with_name(PREVIOUS))
             write_sheet(file, pairs, found)
         for pair, own in pairings.items():
             if own.key in found:
