@@ -219,10 +219,10 @@ def cpu_features() -> frozenset[str]:
     if platform.system() == "Darwin":
         probe = ["sysctl", "-n", "hw.optional.arm.FEAT_BF16"]
         try:
-            answer = subprocess.run(probe, capture_output=True, text=True, timeout=5, check=False)
+            answer = subprocess.run(probe, capture_output=True, timeout=5, check=False)
         except (OSError, subprocess.SubprocessError):
             return frozenset()
-        return frozenset({"bf16"}) if answer.stdout.strip() == "1" else frozenset()
+        return frozenset({"bf16"}) if answer.stdout.strip() == b"1" else frozenset()
     return frozenset()
 
 
