@@ -12,6 +12,7 @@ import errno
 import importlib
 import os
 import sys
+from io import TextIOWrapper
 from typing import Any
 
 import typer
@@ -86,8 +87,22 @@ def root(
         raise typer.Exit
 
 
+def _speak_utf8() -> None:
+    """Read and write UTF-8 in pipes and files as well.
+
+    Windows has another encoding for these, which lacks most letters of the world: an answer with
+    one of them would end the command. ``PYTHONIOENCODING`` still chooses.
+    """
+    if os.environ.get("PYTHONIOENCODING"):
+        return
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and not stream.isatty():
+            stream.reconfigure(encoding="utf-8")
+
+
 def main() -> None:
     """Run the command line; expected errors become one line and exit status 1."""
+    _speak_utf8()
     debug = "--debug" in sys.argv
     if not debug:
         os.environ["RUST_BACKTRACE"] = "0"  # libraries in Rust would print their own traceback

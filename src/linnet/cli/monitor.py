@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import shlex
 import sys
 import time
 from contextlib import closing
@@ -20,7 +19,7 @@ from typer.core import TyperGroup
 
 from linnet.cli.terminal import err
 from linnet.cli.terminal import out as terminal
-from linnet.errors import ConfigError
+from linnet.errors import ConfigError, typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -157,9 +156,7 @@ def sample(
         made.write(text.encode())
     err.print(f"{out}: {len(rows):,} answers; set 'good' of each, then:", markup=False)
     when = "all" if begin is None else datetime.fromtimestamp(begin).isoformat(timespec="seconds")
-    again = shlex.join(
-        ["linnet", "monitor", "report", str(file), "--since", when, "--checked", str(out)]
-    )
+    again = typed("linnet", "monitor", "report", str(file), "--since", when, "--checked", str(out))
     err.print(f"  {again}", markup=False, soft_wrap=True)
     if not rows:
         err.print("no answer in this period was let through by a gate", markup=False)
