@@ -409,6 +409,19 @@ def test_lineage_is_relative_so_that_all_can_move_together(tmp_path: Path) -> No
     assert len(artifact.lineage(tmp_path / "b" / "model")) == 2
 
 
+def test_what_lies_on_another_drive_is_named_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_two_drives(path: Path, start: Path) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    corpus = write(tmp_path / "corpus", kind="corpus")
+    monkeypatch.setattr(os.path, "relpath", of_two_drives)
+    write(tmp_path / "model", kind="model", inputs={"corpus": corpus})
+    made = artifact.lineage(tmp_path / "model")
+    assert [entry.manifest.kind for entry in made] == ["model", "corpus"]
+
+
 def test_too_little_room_is_said_beforehand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

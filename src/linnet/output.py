@@ -327,6 +327,16 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
+def path_from(directory: Path, place: Path) -> str:
+    """The way from a directory to a place, with forward slashes; the whole path of a place on
+    another drive, to which Windows has no other way."""
+    whole = place.resolve()
+    try:
+        return Path(os.path.relpath(whole, directory.resolve())).as_posix()
+    except ValueError:
+        return whole.as_posix()
+
+
 def is_plain_name(name: object) -> bool:
     """Whether this is a path that can only mean a place below a directory, on every system."""
     if not isinstance(name, str) or not name or set(name) & set("\\:\0"):

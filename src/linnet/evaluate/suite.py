@@ -293,7 +293,7 @@ def _hash_files(place: Path, files: Sequence[Path]) -> str:
 
 
 def _relative(file: Path, place: Path) -> str:
-    return str(file.relative_to(place)) if file.is_relative_to(place) else file.name
+    return file.relative_to(place).as_posix() if file.is_relative_to(place) else file.name
 
 
 def _existing(place: Path, name: str) -> Path:
