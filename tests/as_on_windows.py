@@ -49,7 +49,9 @@ def as_on_windows(patch: pytest.MonkeyPatch) -> list[set[str]]:
             for place in arguments[:places]:
                 if used := in_use(place):
                     refused.append(used)
-                    raise PermissionError(13, "used by another process", os.fspath(place))
+                    raise PermissionError(
+                        13, f"in use: {', '.join(sorted(used))}", os.fspath(place)
+                    )
             return real(*arguments, **options)
 
         patch.setattr(os, name, call)
