@@ -31,6 +31,7 @@ class ReadingHere:
             for answer in answers:
                 answer.pop("retires", None)
                 yield Answer(number, **answer)
+        job._spool.close()  # as that of a process that ends
         scratch.rmdir()
         if converted:
             yield from self._pool.map(task, converted, settings=settings, spools=spools)

@@ -173,17 +173,16 @@ import os, signal, sys
 from pathlib import Path
 from linnet import artifact, output
 point = sys.argv[2]
-real = Path.rename
-def rename(self, target):
-    if point == "before" and self.name == "made":
+real = os.replace
+def rename(source, target):
+    if point == "before" and source.name == "made":
         os.kill(os.getpid(), signal.SIGKILL)
-    done = real(self, target)
-    if point == "between" and self.name == "made":
+    real(source, target)
+    if point == "between" and source.name == "made":
         os.kill(os.getpid(), signal.SIGKILL)
-    if point == "after" and self.name == ".made.partial":
+    if point == "after" and source.name == ".made.partial":
         os.kill(os.getpid(), signal.SIGKILL)
-    return done
-Path.rename = rename
+os.replace = rename
 with artifact.create(Path(sys.argv[1]), kind="thing", format=1, config={}, inputs={}) as draft:
     (draft.path / "text.txt").write_text("new")
 """
@@ -454,6 +453,19 @@ def test_lineage_is_relative_so_that_all_can_move_together(tmp_path: Path) -> No
     assert made[0].manifest.inputs["corpus"].content == corpus.content
     shutil.rmtree(tmp_path / "b" / "corpus")
     assert len(artifact.lineage(tmp_path / "b" / "model")) == 2
+
+
+def test_what_lies_on_another_drive_is_named_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_two_drives(path: Path, start: Path) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    corpus = write(tmp_path / "corpus", kind="corpus")
+    monkeypatch.setattr(os.path, "relpath", of_two_drives)
+    write(tmp_path / "model", kind="model", inputs={"corpus": corpus})
+    made = artifact.lineage(tmp_path / "model")
+    assert [entry.manifest.kind for entry in made] == ["model", "corpus"]
 
 
 def test_too_little_room_is_said_beforehand(

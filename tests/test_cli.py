@@ -23,7 +23,7 @@ from linnet.cli import COMMANDS, app, main, terminal
 from linnet.cli.options import GroupedCommand, configured
 from linnet.cli.terminal import as_typed
 from linnet.config import option
-from linnet.errors import BusyError, DataError, LinnetError, StoppedError, install_command
+from linnet.errors import BusyError, DataError, LinnetError, StoppedError, install_command, typed
 from linnet.version import __version__
 
 
@@ -118,11 +118,11 @@ def test_version_and_module() -> None:
 
 
 def test_help_is_a_word_as_well() -> None:
-    for typed, usage in (
+    for words, usage in (
         (["help"], "Usage: root [OPTIONS] COMMAND"),
         (["help", "data", "list"], "Usage: root data list "),
     ):
-        done = CliRunner().invoke(app, typed)
+        done = CliRunner().invoke(app, words)
         assert (done.exit_code, done.output[: len(usage)]) == (0, usage)
     assert "did you mean 'help'?" in CliRunner().invoke(app, ["hlep"]).output
 
@@ -461,3 +461,30 @@ def test_a_command_that_fails_leaves_no_directories(
     done = CliRunner().invoke(app, arguments)
     assert isinstance(done.exception, LinnetError)
     assert [path.as_posix() for path in Path().rglob("*")] == ["docs", "docs/short.txt"]
+
+
+def test_pipes_carry_every_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has an encoding for them that lacks most."""
+    written = io.BytesIO()
+    monkeypatch.delenv("PYTHONIOENCODING", raising=False)
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(written, encoding="cp1252"))
+    left = run_main(DataError("заметки.txt: 読めません"), monkeypatch)
+    assert isinstance(left, SystemExit)
+    sys.stderr.flush()
+    assert "заметки.txt: 読めません" in written.getvalue().decode("utf-8")
+
+
+def test_commands_as_they_are_typed_on_windows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = tmp_path / "in here" / "linnet.exe"
+    script.parent.mkdir()
+    script.touch(mode=0o755)
+    monkeypatch.setattr("sys.argv", [str(script.with_suffix(""))])  # as pip's programs have it
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert as_typed("linnet build x") == f"'{Path('in here/linnet.exe')}' build x"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "name", "nt")
+        said = typed("linnet", "chat", r"C:\My notes")
+    assert said == r'linnet chat "C:\My notes"'

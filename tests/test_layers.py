@@ -228,3 +228,67 @@ assert 'torch._dynamo' not in sys.modules
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+ELSEWHERE = {"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "msvcrt", "winreg"}
+"""Modules that only some systems have."""
+STREAMS = {"run", "Popen", "check_output", "check_call"}
+
+
+@cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text("utf-8"))
+
+
+def calls(file: Path) -> Iterator[tuple[ast.Call, str, dict[str, ast.expr]]]:
+    """Every call in a file, with the last name of what is called and its options."""
+    for node in ast.walk(parsed(file)):
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            yield node, name, {each.arg or "": each.value for each in node.keywords}
+
+
+def mode_of(call: ast.Call, name: str, options: dict[str, ast.expr]) -> str | None:
+    """The mode in which a file is opened as text or bytes; None for what opens no file."""
+    if name in ("read_text", "write_text"):
+        is_ours = name == "write_text" and isinstance(call.func, ast.Name)
+        of_module = isinstance(call.func, ast.Attribute) and "output" in ast.unparse(call.func)
+        return None if is_ours or of_module else name[0]
+    if name not in ("open", "fdopen"):
+        return None
+    builtin = isinstance(call.func, ast.Name) or name == "fdopen"
+    given = [*call.args[1 if builtin else 0 :][:1], options.get("mode")]
+    known = [each.value for each in given if isinstance(each, ast.Constant)]
+    if not known:
+        return "r" if builtin and len(call.args) == 1 else None
+    mode = known[0]
+    return mode if isinstance(mode, str) and re.fullmatch(r"[rwxabt+]{1,4}", mode) else None
+
+
+def differing(file: Path) -> Iterator[str]:
+    """Where a file reads or writes text in a way that depends on the system."""
+    for call, name, options in calls(file):
+        place = f"{file.relative_to(PACKAGE)}, line {call.lineno}"
+        if name in STREAMS and {"text", "universal_newlines"} & options.keys():
+            yield f"{place}: name the encoding, which implies text"
+        mode = mode_of(call, name, options)
+        if mode is None or "b" in mode or "os.devnull" in ast.unparse(call):
+            continue
+        positional = len(call.args) > {"read_text": 0, "write_text": 1}.get(name, 3)
+        if "encoding" not in options and not positional:
+            yield f"{place}: name the encoding"
+        if mode != "r" and "newline" not in options:
+            yield f"{place}: newline='', or output.write_text"
+
+
+def test_texts_are_the_same_on_every_system() -> None:
+    """Windows would take another encoding than UTF-8, and end lines with two characters."""
+    assert [place for file in modules() for place in differing(file)] == []
+
+
+def test_no_module_needs_one_that_only_some_systems_have() -> None:
+    for file in modules():
+        for node in parsed(file).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {each.name for each in node.names} | {getattr(node, "module", None)}
+                assert not names & ELSEWHERE, file

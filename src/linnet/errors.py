@@ -25,6 +25,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from importlib.util import find_spec
 
@@ -109,5 +110,10 @@ def install_command(packages: str) -> str:
     if found is not None and os.path.dirname(found) == os.path.dirname(python):
         return f"pip install {packages}"
     if find_spec("pip") is None and shutil.which("uv") is not None:
-        return f"uv pip install --python {shlex.quote(python)} {packages}"
-    return f"{shlex.quote(python)} -m pip install {packages}"
+        return f"uv pip install --python {typed(python)} {packages}"
+    return f"{typed(python)} -m pip install {packages}"
+
+
+def typed(*words: str) -> str:
+    """Words as they are typed into a shell of this system, in quotes where they need them."""
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

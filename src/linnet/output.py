@@ -19,6 +19,7 @@ import os
 import re
 import shutil
 import stat
+import time
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ PRIVATE = 0o700
 _NOT_FOLLOWED = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 _SPARE = 16 << 20  # bytes of a disk that are left to others
+_MOVES_WHAT_IS_OPEN = os.name != "nt"
+SWAP_SECONDS = 5.0  # far longer than two renames take, or a reader has a small file open
 
 
 def named(path: Path | str) -> Path:
@@ -191,8 +194,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file in UTF-8 whole or not at all: to a neighbour, synced, then renamed."""
-    with replacing(path) as neighbour, neighbour.open("w", encoding="utf-8") as file:
+    """Write a file in UTF-8 whole or not at all: to a neighbour, synced, then renamed.
+
+    The same bytes on every system: lines end as they do in ``text``.
+    """
+    with (
+        replacing(path) as neighbour,
+        neighbour.open("w", encoding="utf-8", newline="") as file,
+    ):
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -208,9 +217,26 @@ def replacing(path: Path) -> Iterator[Path]:
     create_file(neighbour).close()
     try:
         yield neighbour
-        neighbour.replace(path)
+        move(neighbour, path)
     finally:
         neighbour.unlink(missing_ok=True)
+
+
+def move(source: Path, target: Path) -> None:
+    """Give a file or a directory another name, in place of a file that has it.
+
+    Windows moves and replaces nothing that another program has open, such as a reader or a virus
+    scanner. There it is tried again for some seconds.
+    """
+    deadline = time.monotonic() + SWAP_SECONDS
+    while True:
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            if _MOVES_WHAT_IS_OPEN or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def create_file(path: Path, *, mode: int = 0o666) -> IO[bytes]:
@@ -331,6 +357,16 @@ def remove(path: Path) -> None:
     else:
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def path_from(directory: Path, place: Path) -> str:
+    """The way from a directory to a place, with forward slashes; the whole path of a place on
+    another drive, to which Windows has no other way."""
+    whole = place.resolve()
+    try:
+        return Path(os.path.relpath(whole, directory.resolve())).as_posix()
+    except ValueError:
+        return whole.as_posix()
 
 
 def is_plain_name(name: object) -> bool:

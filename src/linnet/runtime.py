@@ -6,6 +6,7 @@ Nothing is guessed from a model name: bf16 is used where it was measured to be f
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import platform
 import shutil
@@ -81,7 +82,16 @@ def memory_bytes() -> int | None:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf
-        return None
+        return _windows_memory()[0]
+
+
+def _windows_memory() -> tuple[int | None, int | None]:
+    """Main memory and what is free of it, as Windows tells; None where this is another system."""
+    status = (ctypes.c_uint64 * 8)(64)  # a MEMORYSTATUSEX, which begins with its own size
+    library = getattr(ctypes, "windll", None)
+    if library is None or not library.kernel32.GlobalMemoryStatusEx(status):
+        return None, None
+    return status[1], status[2]
 
 
 def available_memory(device: str = "cpu", *, root: Path = Path("/")) -> int | None:
@@ -108,6 +118,9 @@ def _free_memory(root: Path) -> Iterator[int]:
                 return
     except (OSError, ValueError, IndexError):
         pass
+    if (free := _windows_memory()[1]) is not None:
+        yield free
+        return
     whole = memory_bytes()
     if whole is not None:  # macOS: half of it is usually free
         yield whole // 2
@@ -219,10 +232,10 @@ def cpu_features() -> frozenset[str]:
     if platform.system() == "Darwin":
         probe = ["sysctl", "-n", "hw.optional.arm.FEAT_BF16"]
         try:
-            answer = subprocess.run(probe, capture_output=True, text=True, timeout=5, check=False)
+            answer = subprocess.run(probe, capture_output=True, timeout=5, check=False)
         except (OSError, subprocess.SubprocessError):
             return frozenset()
-        return frozenset({"bf16"}) if answer.stdout.strip() == "1" else frozenset()
+        return frozenset({"bf16"}) if answer.stdout.strip() == b"1" else frozenset()
     return frozenset()
 
 

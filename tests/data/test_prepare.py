@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from as_on_windows import OPEN, as_on_windows
 from conftest import PAGE
 from linnet import artifact, data
 from linnet.data import DataConfig, preparation, reading
@@ -254,3 +255,21 @@ def test_real_documents_yield_what_is_in_them(test_data: Path, tmp_path: Path) -
     assert "sample docs directory" in included
     assert "import" not in included.split("\n")[0]
     assert corpus.stats["files"]["read"] > 100
+
+
+@pytest.mark.skipif(not OPEN.is_dir(), reason="needs to be told what is open")
+def test_nothing_is_left_open_that_is_to_be_moved_or_removed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows moves and removes nothing that is open or mapped."""
+    refused = as_on_windows(monkeypatch)
+    corpus = data.prepare([folder], tmp_path / "corpus")
+    (folder / "new.txt").write_text("Something new, so that the corpus is made again.", "utf-8")
+    assert data.prepare([folder], corpus.path).content != corpus.content
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "letter.txt").write_text(" \n" * 50, "utf-8")
+    with pytest.raises(DataError, match="none of 1 files"):
+        data.prepare([empty], tmp_path / "nothing")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus", "docs", "empty"]
+    assert refused == []

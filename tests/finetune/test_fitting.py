@@ -1,11 +1,15 @@
 """Memory and time told beforehand: against what a process really takes, and by arithmetic."""
 
+import ctypes
 import dataclasses
 import json
+import os
 import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +28,7 @@ from linnet.model import ModelConfig, Transformer
 from linnet.model.lora import add_adapter
 from linnet.model.lora_config import LoRAConfig
 from linnet.progress import Progress
-from linnet.runtime import available_memory
+from linnet.runtime import available_memory, memory_bytes
 
 SHAPE = ModelConfig(
     family="llama", vocab_size=8000, context=1024, width=192, depth=4, heads=6, kv_heads=3,
@@ -281,3 +285,16 @@ def test_this_machine_says_what_is_free() -> None:
     found = available_memory()
     assert found is not None
     assert 1 << 20 < found < 1 << 50
+
+
+def test_memory_as_windows_tells_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tell(status: Any) -> int:
+        assert status[0] == ctypes.sizeof(status)
+        status[1], status[2] = 16 << 30, 6 << 30
+        return 1
+
+    kernel = SimpleNamespace(GlobalMemoryStatusEx=tell)
+    monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel), raising=False)
+    monkeypatch.delattr(os, "sysconf")
+    assert memory_bytes() == 16 << 30
+    assert available_memory(root=tmp_path) == 6 << 30

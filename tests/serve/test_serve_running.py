@@ -1,5 +1,6 @@
 """Listening, leaving, waiting and stopping."""
 
+import errno
 import http.client
 import json
 import os
@@ -20,7 +21,7 @@ from scripted import Running, ScriptedEngine, serving
 
 from linnet.errors import ConfigError, EngineError
 from linnet.generate.engine import Chunk
-from linnet.serve import Catalog, ServeConfig, Served, Server
+from linnet.serve import Catalog, ServeConfig, Served, Server, server
 from linnet.serve import streaming as streaming_module
 from linnet.serve.server import bind
 
@@ -110,6 +111,18 @@ def test_a_port_that_is_taken_and_addresses_that_are_none() -> None:
         bind(ServeConfig(host="192.0.2.7"))
     with pytest.raises(ConfigError, match="port must be between"):
         ServeConfig(port=70000)
+
+
+def test_a_port_that_another_has_is_told_from_one_for_administrators(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Windows refuses both in the same way, and keeps no port for administrators."""
+    refused = OSError(errno.EACCES, "forbidden by its access permissions")
+    config = ServeConfig(port=8080)
+    monkeypatch.delattr(socket, "SO_EXCLUSIVEADDRUSE", raising=False)
+    assert "rights of an administrator" in server._refusal(config, refused)
+    monkeypatch.setattr(socket, "SO_EXCLUSIVEADDRUSE", -5, raising=False)
+    assert "port 8080 of 127.0.0.1 is taken by another program" in server._refusal(config, refused)
 
 
 def test_stopping_lets_those_inside_finish() -> None:

@@ -107,7 +107,7 @@ class Summaries:
         with suppress(LinnetError, OSError):  # an index that cannot be written to answers as well
             make_directory(file.parent)
             with replacing(file) as partial:
-                partial.write_text(json.dumps(value), encoding="utf-8")
+                partial.write_bytes(json.dumps(value).encode())
 
 
 def _key(passages: Sequence[Passage]) -> str:

@@ -26,7 +26,14 @@ from linnet.config import Config, from_mapping, option, read_json, to_mapping
 from linnet.data import DataConfig, kinds, list_files
 from linnet.data.files import absolute, is_junk, labels
 from linnet.errors import ArtifactError, ConfigError, DataError, OutputError
-from linnet.output import lock, make_directory, make_inner_directory, refuse_links, write_json
+from linnet.output import (
+    lock,
+    make_directory,
+    make_inner_directory,
+    move,
+    refuse_links,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -257,7 +264,7 @@ class Workspace:
             refuse_links(self.path / ADDED)
             make_directory(place.parent)
             size = content.stat().st_size
-            os.replace(content, place)
+            move(content, place)
             found = self._name_of(place)
             self._reading[found] = size
         return found

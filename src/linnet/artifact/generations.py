@@ -25,7 +25,6 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -52,7 +51,6 @@ from linnet.artifact.manifest import (
 )
 from linnet.artifact.reading import (
     RECIPE,
-    SWAP_SECONDS,
     is_artifact,
     read,
     restore_interrupted_swap,
@@ -235,15 +233,7 @@ def _commit(
         if inner.is_dir():
             sync_directory(inner)
     write_manifest(place / generation_file(number), manifest)
-    deadline = time.monotonic() + SWAP_SECONDS
-    while True:
-        try:
-            write_pointer(place, number)
-            break
-        except PermissionError:  # Windows replaces no file that a reader has open
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
+    write_pointer(place, number)
     sync_directory(place)
 
 

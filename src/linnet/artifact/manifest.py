@@ -6,7 +6,6 @@ import contextlib
 import fnmatch
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from typing import Any, TypeAlias
 
 from linnet.config import from_mapping, parse_json, read_bytes
 from linnet.errors import ArtifactError, ConfigError, DamagedError
-from linnet.output import is_plain_name, sync_file, write_json
+from linnet.output import is_plain_name, path_from, sync_file, write_json
 
 MANIFEST = "manifest.json"
 LARGEST_MANIFEST = 1 << 28  # bytes; one lists every file of an artifact
@@ -275,8 +274,7 @@ def _input_entry(value: Artifact | str | InputEntry, path: Path) -> InputEntry:
         return value
     if isinstance(value, str):
         return InputEntry(value)
-    relative = os.path.relpath(value.path.resolve(), path.resolve())
-    return InputEntry(value.content, Path(relative).as_posix())
+    return InputEntry(value.content, path_from(path, value.path))
 
 
 def _content_of(value: Artifact | str | InputEntry) -> str:

@@ -15,10 +15,9 @@ from linnet.artifact.manifest import (
 )
 from linnet.config import read_bytes
 from linnet.errors import ArtifactError, BusyError
-from linnet.output import lock, refuse_links, remove, sync_directory
+from linnet.output import SWAP_SECONDS, lock, move, refuse_links, remove, sync_directory
 
 RECIPE = "recipe"  # in a partial directory: the recipe it is made by
-SWAP_SECONDS = 5.0  # far longer than two renames take
 
 
 def read(path: Path | str, *, kind: str | None = None, verify: bool = False) -> Artifact:
@@ -114,7 +113,7 @@ def fill(partial: Path, path: Path) -> None:
     """Move what is in a partial directory into one that has nothing of that; the manifest last,
     which makes it an artifact."""
     for child in sorted(partial.iterdir(), key=lambda each: each.name == MANIFEST):
-        child.rename(path / child.name)
+        move(child, path / child.name)
     partial.rmdir()
     sync_directory(path)
 
@@ -139,7 +138,7 @@ def restore_interrupted_swap(path: Path) -> None:
     if path.exists() or superseded.is_symlink():
         remove(superseded)
     else:
-        superseded.rename(path)
+        move(superseded, path)
 
 
 def _await_swap(path: Path) -> None:

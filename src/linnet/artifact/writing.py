@@ -37,6 +37,7 @@ from linnet.output import (
     full_disk_named,
     lock,
     make_directory,
+    move,
     named,
     refuse_links,
     refuse_to_replace_here,
@@ -289,9 +290,9 @@ def swap(partial: Path, path: Path) -> None:
     if path.exists():
         with contextlib.suppress(OSError):  # its owner may have let others in
             partial.chmod(path.stat().st_mode & 0o7777)
-        path.rename(superseded)
+        move(path, superseded)
     elif path.is_symlink():
         path.unlink()
-    partial.rename(path)
+    move(partial, path)
     sync_directory(path.parent)
     remove(superseded)

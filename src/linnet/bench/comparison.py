@@ -327,7 +327,7 @@ def ask(engine: str, precision: str, asked: dict[str, Any]) -> dict[str, Any] | 
         [sys.executable, "-P", "-m", "linnet.bench.worker"],
         input=json.dumps({**asked, "engine": engine, "precision": precision}),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     lines = done.stdout.splitlines()

@@ -209,7 +209,9 @@ def _family(root: int) -> set[int]:
     for entry in _PROCESSES.iterdir():
         with contextlib.suppress(OSError, ValueError):
             # Behind its name, which may be anything: state and the process above.
-            above[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            above[int(entry.name)] = int(
+                (entry / "stat").read_bytes().rpartition(b")")[2].split()[1]
+            )
     found, new = set(), {root}
     while new:
         found |= new
@@ -219,8 +221,8 @@ def _family(root: int) -> set[int]:
 
 def _highest(process: int) -> int:
     with contextlib.suppress(OSError):
-        for line in (_PROCESSES / str(process) / "status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
+        for line in (_PROCESSES / str(process) / "status").read_bytes().splitlines():
+            if line.startswith(b"VmHWM:"):
                 return int(line.split()[1]) * 1024
     return 0  # it has just ended
 

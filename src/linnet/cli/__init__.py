@@ -15,6 +15,7 @@ import io
 import logging
 import os
 import sys
+from io import TextIOWrapper
 from typing import Any
 
 import typer
@@ -120,9 +121,23 @@ def _print_any_text() -> None:
         sys.stdout.reconfigure(errors="linnet.escapes")
 
 
+def _speak_utf8() -> None:
+    """Read and write UTF-8 in pipes and files as well.
+
+    Windows has another encoding for these, which lacks most letters of the world: an answer with
+    one of them would end the command. ``PYTHONIOENCODING`` still chooses.
+    """
+    if os.environ.get("PYTHONIOENCODING"):
+        return
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and not stream.isatty():
+            stream.reconfigure(encoding="utf-8")
+
+
 def main() -> None:
     """Run the command line; expected errors become one line and exit status 1."""
     _open_closed_streams()
+    _speak_utf8()
     _print_any_text()
     debug = "--debug" in sys.argv
     if not debug:

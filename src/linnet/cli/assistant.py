@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import time
 import webbrowser
@@ -16,7 +15,7 @@ from linnet.artifact import is_artifact
 from linnet.cli.options import GroupedCommand, configured
 from linnet.cli.terminal import as_typed, err, terminal_progress
 from linnet.config import replace
-from linnet.errors import ArtifactError, ConfigError, DataError, LinnetError, ModelError
+from linnet.errors import ArtifactError, ConfigError, DataError, LinnetError, ModelError, typed
 from linnet.hub import find, parse
 from linnet.output import human_bytes
 from linnet.serve.settings import ServeConfig
@@ -306,7 +305,7 @@ def _make(upkeep: Upkeep, said: _Said) -> None:
             "try them anew",
             markup=False,
         )
-    where = as_typed(f"linnet assistant --out {shlex.quote(str(said.work.path))}")
+    where = as_typed(f"linnet assistant --out {typed(str(said.work.path))}")
     err.print(f"ask on a page: {where}", markup=False)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 from linnet.cli.terminal import as_typed, terminal_progress
 from linnet.cli.terminal import out as terminal
 from linnet.config import show_duration
+from linnet.errors import typed
 
 if TYPE_CHECKING:
     from linnet.pipeline import Build
@@ -106,7 +106,7 @@ def show_build(made: Build) -> None:
         markup=False,
     )
     terminal.print(f"  report: {made.report}", markup=False)
-    try_it = as_typed(f"linnet chat {shlex.quote(str(made.project.path))}")
+    try_it = as_typed(f"linnet chat {typed(str(made.project.path))}")
     terminal.print(f"  try it: {try_it}", markup=False)
     terminal.print(f"  {as_typed(_counts(made))}", markup=False)
 
@@ -124,6 +124,6 @@ def _counts(made: Build) -> str:
             f"{dropped:,} document{'' if dropped == 1 else 's'} dropped",
         )
     )
-    shown = shlex.quote(str(made.project.path))
+    shown = typed(str(made.project.path))
     which = f": linnet data list {shown} --dropped" if dropped or files["skipped"] else ""
     return counts + which

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shlex
 import sys
 import textwrap
 from pathlib import Path
@@ -24,7 +23,7 @@ from linnet.data import explain as explain_document
 from linnet.data import prepare as prepare_corpus
 from linnet.data.kinds import KINDS, REFUSED
 from linnet.data.report import grouped
-from linnet.errors import ConfigError
+from linnet.errors import ConfigError, typed
 from linnet.output import human_bytes
 
 if TYPE_CHECKING:
@@ -179,7 +178,7 @@ def _show(corpus: Artifact) -> None:
         ("personal data and secrets found", stats["private"]),
     ):
         _show_reasons(title, reasons)
-    place = shlex.quote(str(corpus.path))
+    place = typed(str(corpus.path))
     terminal.print(f"report: {corpus.path / 'report.html'}", markup=False)
     for what, command in (
         ("every file and reason", f"linnet data list {place} --dropped"),

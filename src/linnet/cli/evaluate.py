@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +14,7 @@ from linnet.cli.options import configured
 from linnet.cli.terminal import out as terminal
 from linnet.cli.terminal import terminal_progress
 from linnet.config import replace
-from linnet.errors import ConfigError, ModelError
+from linnet.errors import ConfigError, ModelError, typed
 from linnet.evaluate import EvaluateConfig, TasksConfig, evaluate, evaluate_tasks
 from linnet.evaluate.answering import evaluate_answers
 from linnet.evaluate.harness import HarnessConfig, evaluate_harness
@@ -124,7 +123,7 @@ def run(
     progress = terminal_progress()
     if answers:
         if data is None:
-            place = shlex.quote(str(model))
+            place = typed(str(model))
             raise ConfigError(f"name the questions: linnet evaluate --answers {place} FILE.jsonl")
         found = evaluate_answers(model, data, out, config, model=writer, progress=progress)
     elif harness:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +15,7 @@ from linnet.cli.options import GroupedCommand, configured
 from linnet.cli.terminal import as_typed, terminal_progress
 from linnet.cli.terminal import out as terminal
 from linnet.config import replace
+from linnet.errors import typed
 from linnet.examples import EXAMPLES_FILE, REJECTED_FILE, ExamplesConfig, make_examples
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _show(made: Artifact) -> None:
     for check, reasons in stats["rejected"].items():
         for reason, count in list(reasons.items())[:_SHOWN_REASONS]:
             terminal.print(f"  {count:>9,}  {check}: {reason}", markup=False)
-    place = shlex.quote(str(made.path))
+    place = typed(str(made.path))
     terminal.print(f"examples: {made.path / EXAMPLES_FILE}", markup=False)
     terminal.print(f"rejected, with reasons: {made.path / REJECTED_FILE}", markup=False)
     terminal.print(f"report: {made.path / 'report.html'}", markup=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +16,7 @@ from linnet.cli.terminal import as_typed, terminal_progress
 from linnet.cli.terminal import out as terminal
 from linnet.config import changed, replace
 from linnet.data import DataConfig
+from linnet.errors import typed
 from linnet.retrieval.embedding import embed_index
 from linnet.retrieval.encoders import OWN, WEIGHTS
 from linnet.retrieval.indexing import IndexConfig, make_index
@@ -88,9 +88,7 @@ def index(
         terminal.print("could not be read:", markup=False)
         for reason, count in stats["unread_by_reason"].items():
             terminal.print(f"  {count:>9,}  {reason}", markup=False)
-    terminal.print(
-        f"search: {as_typed(f'linnet search {shlex.quote(str(out))} QUERY')}", markup=False
-    )
+    terminal.print(f"search: {as_typed(f'linnet search {typed(str(out))} QUERY')}", markup=False)
 
 
 def _amount(count: int, noun: str) -> str:

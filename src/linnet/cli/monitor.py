@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import shlex
 import sys
 import time
 from contextlib import closing
@@ -20,7 +19,7 @@ from typer.core import TyperGroup
 
 from linnet.cli.terminal import as_typed, ask_for_consent, err
 from linnet.cli.terminal import out as terminal
-from linnet.errors import ConfigError, DataError
+from linnet.errors import ConfigError, DataError, typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -161,9 +160,7 @@ def sample(
         made.write(text.encode())
     err.print(f"{out}: {len(rows):,} answers; set 'good' of each, then:", markup=False)
     when = "all" if begin is None else datetime.fromtimestamp(begin).isoformat(timespec="seconds")
-    again = shlex.join(
-        ["linnet", "monitor", "report", str(file), "--since", when, "--checked", str(out)]
-    )
+    again = typed("linnet", "monitor", "report", str(file), "--since", when, "--checked", str(out))
     err.print(f"  {as_typed(again)}", markup=False, soft_wrap=True)
     if rows[0]["question"] is None:
         err.print("the log has no contents (--monitor-contents): look them up by 'id'",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 from linnet.cli.build import show_build
 from linnet.cli.terminal import as_typed, err, terminal_progress
 from linnet.cli.terminal import out as terminal
+from linnet.errors import typed
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -75,5 +75,5 @@ def _show_answers(place: Path) -> None:
     for question in QUESTIONS:
         terminal.print(f"\n{question}", style="bold", markup=False)
         show_answer(assistant.ask(question))
-    page = as_typed(f"linnet assistant --out {shlex.quote(str(place))}")
+    page = as_typed(f"linnet assistant --out {typed(str(place))}")
     err.print(f"\nask more, on a page: {page}", markup=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +14,7 @@ from linnet.cli.options import configured
 from linnet.cli.terminal import out as terminal
 from linnet.cli.terminal import terminal_progress
 from linnet.config import replace
-from linnet.errors import ArtifactError
+from linnet.errors import ArtifactError, typed
 from linnet.retrieval.reranker import KIND
 from linnet.retrieval.reranker_training import RerankerConfig
 
@@ -72,7 +71,7 @@ def report_command(
     if index.is_dir() and not artifact.is_artifact(place):
         raise ArtifactError(
             f"{index}: expected a {KIND} directory, but none was trained there; "
-            f"run linnet {KIND} train {shlex.quote(str(index))}"
+            f"run linnet {KIND} train {typed(str(index))}"
         )
     _show(artifact.read(place, kind=KIND).stats, as_json)
 

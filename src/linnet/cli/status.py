@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 
 from linnet.cli.terminal import as_typed
 from linnet.cli.terminal import out as terminal
+from linnet.errors import typed
 
 if TYPE_CHECKING:
     from linnet.project import StageStatus
@@ -45,7 +45,7 @@ def status(
         return
     _show(stages)
     if any(stage.state not in ("current", "kept") for stage in stages):
-        command = as_typed(f"linnet build --out {shlex.quote(str(project))}")
+        command = as_typed(f"linnet build --out {typed(str(project))}")
         terminal.print(f"bring it up to date: {command}", markup=False)
 
 

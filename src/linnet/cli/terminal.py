@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shlex
 import shutil
 import sys
 import time
@@ -28,7 +27,7 @@ from rich.text import Text
 
 from linnet.cli.commands import COMMANDS
 from linnet.config import show_duration
-from linnet.errors import StoppedError
+from linnet.errors import StoppedError, typed
 from linnet.output import human_bytes
 from linnet.progress import Progress, Task
 
@@ -48,8 +47,11 @@ out = Console(highlight=False, soft_wrap=True)
 def program() -> str:
     """What to type for this ``linnet``: its name, or where it is when that is not on the path."""
     started = Path(sys.argv[0])
+    program = started.with_name(f"{started.name}.exe")
+    if program.exists():  # what pip installs on Windows leaves out the ending of its own name
+        started = program
     if started.name == "__main__.py" and started.parent.name == "linnet":
-        return f"{shlex.quote(sys.executable)} -m linnet"
+        return f"{typed(sys.executable)} -m linnet"
     found = shutil.which("linnet")
     if started.stem != "linnet" or not started.exists():
         return "linnet"  # called from a program
@@ -57,15 +59,15 @@ def program() -> str:
         return "linnet"
     with contextlib.suppress(ValueError):
         started = started.absolute().relative_to(Path.cwd())
-    return shlex.quote(str(started))
+    return typed(str(started))
 
 
 def as_typed(text: str) -> str:
     """Commands within a message as they can be typed here (``.venv/bin/linnet chat ...``)."""
-    typed = program()
-    if typed == "linnet":
+    own = program()
+    if own == "linnet":
         return text
-    return re.sub(rf"(?<![\w./-])linnet(?= ({'|'.join(COMMANDS)})\b)", lambda _: typed, text)
+    return re.sub(rf"(?<![\w./-])linnet(?= ({'|'.join(COMMANDS)})\b)", lambda _: own, text)
 
 
 def ask_for_consent(question: str, nothing: str) -> None:

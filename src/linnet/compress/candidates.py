@@ -26,7 +26,7 @@ from linnet.gguf.metadata import read_unchecked
 from linnet.gguf.quantisation import Importance, stored_bytes
 from linnet.gguf.weights import dequantised, numbers_within
 from linnet.model import load_model
-from linnet.output import make_directory, remove
+from linnet.output import make_directory, move, remove
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -156,7 +156,7 @@ def make_file(
         texts = rows if plan.gptq else ()
         write_packed(deepcopy(model), source, neighbour, plan.packed, texts)
         remove(file)
-        neighbour.replace(file)
+        move(neighbour, file)
         return
     stored = {}
     if plan.gptq:

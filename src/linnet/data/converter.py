@@ -195,7 +195,7 @@ class _Programs:
         unused = self.home / "unused"
         if not unused.exists():
             (unused / "user").mkdir(parents=True)
-            (unused / "user" / "registrymodifications.xcu").write_text(_PROFILE)
+            (unused / "user" / "registrymodifications.xcu").write_bytes(_PROFILE.encode())
             self._start_office(unused, ["--terminate_after_init"], min(_PREPARING, seconds))
         with tempfile.TemporaryDirectory(dir=self.home, ignore_cleanup_errors=True) as folder:
             profile = Path(folder) / "profile"
@@ -290,7 +290,7 @@ class _Programs:
             process.kill()
         process.wait()
         with contextlib.suppress(OSError):
-            while left := Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+            while left := Path(f"/proc/self/task/{os.getpid()}/children").read_bytes().split():
                 for number in map(int, left):
                     os.kill(number, signal.SIGKILL)
                     os.waitpid(number, 0)

@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING
 from linnet.data import kinds
 from linnet.data.sources.folder import make_cache_folder
 from linnet.errors import DataError
-from linnet.output import remove
+from linnet.output import move, remove
 from linnet.version import __version__
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def fetch(
             _transcode(file, headers)
             file.replace(whole / name)
             remove(place)
-            whole.replace(place)
+            move(whole, place)
     except urllib.error.HTTPError as error:
         reason = str(error.reason).partition("\n")[0][:200]
         raise DataError(f"{url}: the server answered {error.code} {reason}") from None

@@ -13,7 +13,6 @@ import hashlib
 import os
 import re
 import secrets
-import shlex
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from linnet.config import read_json
 from linnet.data import catalog, shingles
 from linnet.data.kinds import printable
 from linnet.data.storage import TEXTS, Texts
-from linnet.errors import ConfigError, DamagedError, DataError
+from linnet.errors import ConfigError, DamagedError, DataError, typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -200,7 +199,7 @@ def find(corpus: Path, what: str, *, regex: bool = False) -> list[Match]:
     finally:
         texts.close()
     if not matches:
-        listing = f"linnet data list {shlex.quote(str(corpus))}"
+        listing = f"linnet data list {typed(str(corpus))}"
         raise DataError(f"nothing in {corpus} matches '{printable(what)}'; see {listing}")
     return matches
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from linnet.data.sources.folder import make_cache_folder
 from linnet.errors import DataError, LinnetError, MissingExtraError
-from linnet.output import remove
+from linnet.output import move, remove
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _fetched(
                 task.advance(rows)
         for old in cache.glob(f"{name}-*"):
             remove(old)
-        made.replace(place)
+        move(made, place)
     return place
 
 

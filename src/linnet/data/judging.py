@@ -96,6 +96,10 @@ class Judge:
         self.runs = RunSets(self._text)
         self.bands = _on_disk(folder / "bands", (max(count, 1), shingles.BANDS))
 
+    def close(self) -> None:
+        """Let go of the file of bands: Windows removes and renames nothing that is mapped."""
+        self.bands = np.empty((0, shingles.BANDS), np.uint64)
+
     def run(self, *, by_cluster: Callable[[int], bool]) -> None:
         """Take every step and write the verdicts into the catalog.
 

@@ -331,7 +331,8 @@ class _Preparation:
                 evaluation=evaluation,
                 progress=self.progress,
             )
-            judge.run(by_cluster=self._whole_documents)
+            with contextlib.closing(judge):
+                judge.run(by_cluster=self._whole_documents)
         self.catalog.commit()
 
     def _whole_documents(self, groups: int) -> bool:

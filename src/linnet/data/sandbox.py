@@ -78,6 +78,7 @@ def start(function: str) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         env=environment(),
         start_new_session=True,  # Ctrl-C is for the process that was started in the terminal
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # Windows
     )
 
 
@@ -150,7 +151,7 @@ def resident_bytes() -> int:
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
+    except (OSError, AttributeError):  # Windows has no sysconf
         pass
     try:
         import resource

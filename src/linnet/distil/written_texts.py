@@ -22,7 +22,7 @@ from linnet.align.rollouts import Policy, seed_of
 from linnet.errors import DataError, StoppedError
 from linnet.evaluate.repetition import seq_rep
 from linnet.finetune.row_schema import ChatRow, PromptRow
-from linnet.output import write_json
+from linnet.output import write_json, write_text
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer import encode_chat
 from linnet.train.state import STATE
@@ -171,7 +171,7 @@ def write_texts(
         everything = len(prompts) * samples
         progress.warn(f"{sum(counts.values()):,} of {everything:,} texts left out: {said}")
     lines = (json.dumps(row, ensure_ascii=False) for row in rows)
-    (directory / ROWS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_text(directory / ROWS, "".join(f"{line}\n" for line in lines))
     return {"texts": len(rows), "of_texts": len(prompts) * samples, "left_out": left_out}
 
 

@@ -155,7 +155,7 @@ def by_sheet(directory: Path, pairs: Sequence[Pair], seed: int) -> Verdicts:
     if not file.is_file() or keys_of(file) != {pairing.key for pairing in listed}:
         if said:  # there may be more on it than verdicts
             output.refuse_links(file)
-            file.replace(file.with_name(PREVIOUS))
+            output.move(file, file.with_name(PREVIOUS))
         write_sheet(file, listed, said)
     for which, pairing in pairings.items():
         if pairing.key in said:

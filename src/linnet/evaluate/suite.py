@@ -166,10 +166,8 @@ def write_results(
     from linnet.evaluate.report_page import write_report
 
     output.write_json(draft.path / RESULTS, results)
-    with output.replacing(draft.path / ITEMS) as file:
-        file.write_text(
-            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
-        )
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    output.write_text(draft.path / ITEMS, "".join(lines))
     write_report(draft.path, results, list(read_items(draft.path)))
     draft.stats["figures"] = {
         name: {metric: figure["value"] for metric, figure in result["figures"].items()}
@@ -295,7 +293,7 @@ def _hash_files(place: Path, files: Sequence[Path]) -> str:
 
 
 def _relative(file: Path, place: Path) -> str:
-    return str(file.relative_to(place)) if file.is_relative_to(place) else file.name
+    return file.relative_to(place).as_posix() if file.is_relative_to(place) else file.name
 
 
 def _existing(place: Path, name: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from linnet import artifact
 from linnet.config import from_mapping, parse_json, show, to_mapping
-from linnet.errors import ConfigError, DataError
+from linnet.errors import ConfigError, DataError, typed
 from linnet.examples.decisions import Decisions, decisions_file
 
 EXAMPLES_FILE = "examples.jsonl"
@@ -142,7 +141,7 @@ def examples_file(place: Path | str) -> Path:
         run = "linnet examples"
         if Path(place).is_dir():
             made = Path(place, "examples")
-            run += f" {shlex.quote(str(place))} --out {shlex.quote(str(made))}"
+            run += f" {typed(str(place))} --out {typed(str(made))}"
         raise DataError(f"{path}: expected examples, but there is no such file; run {run}")
     return path
 

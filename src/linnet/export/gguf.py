@@ -316,7 +316,7 @@ def _write_k_quants(
             done = subprocess.run(
                 [program, str(whole), str(out), config.type.upper()],
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
                 errors="replace",
                 check=False,
             )

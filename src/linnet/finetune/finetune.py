@@ -9,7 +9,6 @@ in, and only the added matrices are trained and saved.
 from __future__ import annotations
 
 import dataclasses
-import shlex
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +19,7 @@ import torch
 
 from linnet import artifact, runtime
 from linnet.card import CARD, write_card
-from linnet.errors import ConfigError
+from linnet.errors import ConfigError, typed
 from linnet.finetune.base import base_input, data_inputs, find_base, read_base
 from linnet.finetune.budget import VALIDATIONS, plan_run, time_run
 from linnet.finetune.config import FinetuneConfig
@@ -156,7 +155,7 @@ def usual_command(
             continue
         for single in value if isinstance(value, tuple) else (value,):
             words += [f"--{name}", str(single)]
-    return shlex.join(words)
+    return typed(*words)
 
 
 def _read(

@@ -78,7 +78,7 @@ def _end_with(supervisor: int) -> None:
 
 def _serve(settings: dict[str, Any]) -> bool:
     """Load the file and answer on the socket, in threads of llama.cpp; False: it refused."""
-    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # llama.cpp may write to either
     try:
         import xllamacpp  # type: ignore[import-untyped]

@@ -58,7 +58,7 @@ from linnet.model.weights import (
 )
 from linnet.model.weights import INDEX as MODEL_INDEX
 from linnet.model.weights import WEIGHTS as MODEL_WEIGHTS
-from linnet.output import full_disk_named, replacing, write_json
+from linnet.output import full_disk_named, path_from, replacing, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -430,5 +430,4 @@ def _written_base(base: Path | str, path: Path) -> tuple[str, str | None]:
     if isinstance(base, str) and not Path(base).is_dir() and _HUB_NAME.fullmatch(base):
         name, _, revision = base.partition("@")
         return name, revision or None
-    relative = os.path.relpath(Path(base).resolve(), path.resolve())
-    return Path(relative).as_posix(), None
+    return path_from(path, Path(base)), None

@@ -6,12 +6,11 @@ and depth before anyone walks through them.
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
 from linnet.config import read_json
-from linnet.errors import ModelError
+from linnet.errors import ModelError, typed
 
 CONFIG = "config.json"
 GENERATION = "generation_config.json"
@@ -26,7 +25,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     if path.suffix == ".gguf" and path.is_file():
         raise ModelError(
             f"{path}: expected a model directory. Got a GGUF file; make one of it first: "
-            f"linnet import {shlex.quote(str(path))} --out DIR"
+            f"linnet import {typed(str(path))} --out DIR"
         )
     if not is_regular(path / CONFIG):
         raise ModelError(f"{path}: expected a model directory, but it has no {CONFIG}")

@@ -6,7 +6,6 @@ import contextlib
 import fnmatch
 import itertools
 import re
-import shlex
 import threading
 import weakref
 from bisect import bisect_right
@@ -22,7 +21,7 @@ from linnet import artifact
 from linnet.artifact import Artifact
 from linnet.config import from_mapping, parse_json
 from linnet.data.locating import Unread
-from linnet.errors import ArtifactError, ConfigError, DataError
+from linnet.errors import ArtifactError, ConfigError, DataError, typed
 from linnet.retrieval.bm25 import Hit
 from linnet.retrieval.fusion import fuse
 from linnet.retrieval.lexical import Lexical, Scores
@@ -162,7 +161,7 @@ class Index:
         """
         place = artifact.within(path, KIND)
         if not artifact.is_artifact(place):
-            named = shlex.quote(str(path))
+            named = typed(str(path))
             has_files = place.is_dir() and any(place.iterdir())
             make = f"{named} --out INDEX" if has_files else f"DOCS --out {named}"
             raise ArtifactError(

@@ -10,7 +10,6 @@ How many passages are read follows from the time that one takes here, which is m
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections import deque
@@ -26,6 +25,7 @@ import numpy.typing as npt
 from linnet import artifact
 from linnet.config import from_mapping, parse_json, read_bytes, to_mapping
 from linnet.errors import ConfigError, DamagedError, ModelError
+from linnet.output import write_json
 from linnet.retrieval.passages import Found, Passage, Searchable
 from linnet.retrieval.terms import terms
 
@@ -342,7 +342,7 @@ def has_reranker(place: Path | str) -> bool:
 def write_settings(file: Path, max_tokens: int, calibration: Calibration) -> None:
     """Note beside a model what it does not say of itself."""
     values = {"max_tokens": max_tokens, "calibration": to_mapping(calibration)}
-    file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    write_json(file, values)
 
 
 def read_settings(file: Path) -> tuple[int, Calibration]:

@@ -29,6 +29,7 @@ import numpy.typing as npt
 from linnet import artifact, hub
 from linnet.config import option
 from linnet.errors import DataError
+from linnet.output import write_text
 from linnet.progress import SILENT, Progress
 from linnet.retrieval.measures import paired_difference, rank_of, summary
 from linnet.retrieval.passages import Found, Passage
@@ -511,9 +512,9 @@ def scratch_encoder(texts: Iterable[str], out: Path, config: RerankerConfig) -> 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     # Sorted, since the order in which they are found is another each time.
     vocabulary = special + sorted(words.get_vocab().keys() - set(special))
-    (out / "vocab.txt").write_text("".join(f"{word}\n" for word in vocabulary), "utf-8")
+    write_text(out / "vocab.txt", "".join(f"{word}\n" for word in vocabulary))
     settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": True}
-    (out / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
+    write_text(out / "tokenizer_config.json", json.dumps(settings))
     shape = {
         **(FAMILIES["bert"].scratch or {}), "vocab_size": len(vocabulary), "width": WIDTH,
         "depth": config.layers, "heads": WIDTH // 32, "kv_heads": WIDTH // 32, "head_width": 32,

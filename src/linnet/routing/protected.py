@@ -365,7 +365,7 @@ class ProtectedIndex:
             state = {"recipe": self._recipe, "documents": sorted(wanted.values())}
             output.write_json(partial / "state.json", state)
             shutil.rmtree(self._keep, ignore_errors=True)
-            partial.rename(self._keep)
+            output.move(partial, self._keep)
 
 
 _ARRAYS: Mapping[str, Literal["r"] | None] = {

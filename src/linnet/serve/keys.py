@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from linnet.config import Config, from_mapping, option, read_json, to_mapping
 from linnet.errors import ConfigError
-from linnet.output import lock
+from linnet.output import lock, move
 
 if TYPE_CHECKING:
     from linnet.serve.settings import ServeConfig
@@ -279,10 +279,10 @@ def _write(file: Path, keys: Sequence[Key]) -> None:
     neighbour = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
         descriptor = os.open(neighbour, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as opened:
             opened.write(text)
             opened.flush()
             os.fsync(opened.fileno())
-        neighbour.replace(file)
+        move(neighbour, file)
     finally:
         neighbour.unlink(missing_ok=True)

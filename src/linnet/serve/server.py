@@ -60,7 +60,11 @@ def bind(config: ServeConfig) -> socket.socket:
 
 
 def _refusal(config: ServeConfig, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
+    # Windows refuses with EACCES what another program has; its low ports are for everybody.
+    taken = {errno.EADDRINUSE} | (
+        {errno.EACCES} if hasattr(socket, "SO_EXCLUSIVEADDRUSE") else set()
+    )
+    if error.errno in taken:
         return (
             f"port {config.port} of {config.host} is taken by another program; choose another "
             "with --port, or 0 for any that is free"
@@ -75,7 +79,7 @@ def _refusal(config: ServeConfig, error: OSError) -> str:
 class Server:
     """One server, from its first request to its last.
 
-    ``run`` returns when it was stopped: by SIGINT, SIGTERM or SIGHUP where it runs in the
+    ``run`` returns when it was stopped: by SIGINT, SIGTERM, SIGHUP or SIGBREAK where it runs in the
     main thread, or by ``stop`` from any. A second signal does not wait for what runs.
     """
 
@@ -209,7 +213,7 @@ class Server:
         def handle(number: int, frame: FrameType | None) -> None:
             self.stop()
 
-        names = ("SIGINT", "SIGTERM", "SIGHUP")
+        names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # the last: Windows, Ctrl-Break
         numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
         return {
             number: signal.signal(number, handle)

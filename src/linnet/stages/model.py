@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from linnet.artifact import previous_version
 from linnet.config import parse_json
+from linnet.output import move
 from linnet.planner import check_settings, training_settings
 from linnet.stages.stage import CONFIG_FILE, Section, Stage, Workspace, number, read_object
 from linnet.train.config import TrainConfig, check_memory
@@ -113,7 +114,7 @@ def _link_tree(source: Path, target: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(source, partial, copy_function=_link)
     shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
+    move(partial, target)
 
 
 def _link(source: str, target: str) -> None:

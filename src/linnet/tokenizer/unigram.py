@@ -70,7 +70,7 @@ def _learn(words: dict[str, int], size: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "words.tsv"
         lines = (f"{word}\t{count}\n" for word, count in sorted(words.items()))
-        file.write_text("".join(lines), encoding="utf-8")
+        file.write_text("".join(lines), encoding="utf-8", newline="")
         sentencepiece.SentencePieceTrainer.train(
             input=str(file),
             input_format="tsv",

@@ -10,7 +10,6 @@ INDEX/gate/report.html   the same for people
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ from linnet.answers.gate.report import PAGE, write_report
 from linnet.answers.gate.results import results
 from linnet.answers.gate.trials import Over, Trial
 from linnet.config import parse_json, read_json, to_mapping
-from linnet.errors import ArtifactError, ConfigError, DamagedError, DataError
+from linnet.errors import ArtifactError, ConfigError, DamagedError, DataError, typed
 from linnet.examples.decisions import decisions_file
 from linnet.examples.record import examples_file
 from linnet.progress import SILENT, Progress
@@ -103,7 +102,7 @@ def read_gate_results(index: Path | str) -> dict[str, Any]:
     if Path(index).is_dir() and not artifact.is_artifact(artifact.within(index, KIND)):
         raise ArtifactError(
             f"{index}: expected a gate directory, but no gate was fitted there; "
-            f"run linnet gate fit {shlex.quote(str(index))}"
+            f"run linnet gate fit {typed(str(index))}"
         )
     found = artifact.read(index, kind=KIND)
     try:

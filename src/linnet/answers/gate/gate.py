@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from linnet.answers.gate.features import observe, watched
 from linnet.answers.gate.model import MonotoneModel
 from linnet.answers.gate.reference import Levels, Reference
 from linnet.config import from_mapping, read_json, to_mapping
-from linnet.errors import ArtifactError, ConfigError, DamagedError
+from linnet.errors import ArtifactError, ConfigError, DamagedError, typed
 from linnet.scoring.bounds import Certificate
 
 KIND = "gate"
@@ -85,7 +84,7 @@ def open_gate(index: Path | str) -> Gate:
     if found.manifest.format != FORMAT:
         raise ArtifactError(
             f"{found.path}: expected a gate of format {FORMAT}. Got {found.manifest.format}; "
-            f"run linnet gate fit {shlex.quote(str(found.path.parent))} again"
+            f"run linnet gate fit {typed(str(found.path.parent))} again"
         )
     try:
         values = read_json(found.path / MODEL_FILE)
@@ -105,7 +104,7 @@ def open_gate(index: Path | str) -> Gate:
     ) as error:  # fmt: skip
         raise DamagedError(
             f"{found.path} cannot be read ({error}); "
-            f"run linnet gate fit {shlex.quote(str(found.path.parent))} again"
+            f"run linnet gate fit {typed(str(found.path.parent))} again"
         ) from None
 
 

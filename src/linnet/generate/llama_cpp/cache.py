@@ -27,7 +27,7 @@ from filelock import Timeout
 from linnet.artifact import hash_file
 from linnet.config import read_json
 from linnet.errors import OutputError
-from linnet.output import full_disk_named, hold, human_bytes, write_text
+from linnet.output import full_disk_named, hold, human_bytes, move, write_text
 from linnet.progress import SILENT, Progress
 
 RECIPE = 2
@@ -151,7 +151,7 @@ def _make(file: Path, make: Callable[[Path], object]) -> None:
     try:
         with full_disk_named(file.parent):
             make(neighbour)
-            neighbour.replace(file)
+            move(neighbour, file)
     finally:
         neighbour.unlink(missing_ok=True)
 
