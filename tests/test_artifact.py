@@ -243,19 +243,19 @@ def test_an_empty_directory_is_filled_with_whoever_stands_in_it(
 @pytest.mark.parametrize("moved", range(3))
 def test_killed_while_filling(moved: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "made").mkdir()
-    real, left = Path.rename, [moved]
+    real, left = output.move, [moved]
 
-    def rename(self: Path, target: Path) -> Path:
-        if self.parent.name == ".made.partial":
+    def move(source: Path, target: Path) -> None:
+        if source.parent.name == ".made.partial":
             if not left[0]:
                 raise KeyboardInterrupt
             left[0] -= 1
-        return real(self, target)
+        real(source, target)
 
     # Killed, so that nothing is cleared up.
     for killed in (writing, artifact.reading):
         monkeypatch.setattr(killed, "remove", lambda path: None)
-    monkeypatch.setattr(Path, "rename", rename)
+    monkeypatch.setattr(artifact.reading, "move", move)
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "made")
     monkeypatch.undo()

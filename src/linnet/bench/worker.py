@@ -96,7 +96,7 @@ def have_ready(asked: dict[str, Any]) -> None:
     if Path(asked["model"]).is_dir() and ENGINES[asked["engine"]].can.files:
         subprocess.run(
             [sys.executable, "-P", "-m", "linnet.bench.worker"],
-            input=json.dumps({**asked, "opening": True}), capture_output=True, text=True,
+            input=json.dumps({**asked, "opening": True}), capture_output=True, encoding="utf-8",
             check=False,
         )  # fmt: skip
 
