@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from linnet import artifact, output
-from linnet.artifact import Artifact, Generation, Recipe
+from linnet.artifact import Artifact, Generation, Recipe, generations
 from linnet.errors import ArtifactError, BusyError, DamagedError, OutputError
 
 SETTINGS: dict[str, Any] = {"kind": "index", "format": 1, "config": {}, "inputs": {}}
@@ -364,7 +365,26 @@ def test_an_error_leaves_the_generation_before_and_nothing_else(tmp_path: Path) 
     assert_nothing_else(before)
 
 
-def test_one_writer_at_a_time(tmp_path: Path) -> None:
+def test_an_update_waits_for_a_reader_that_clears_up(tmp_path: Path) -> None:
+    place = tmp_path / "index"
+    change(place, a="one")
+    held = threading.Event()
+
+    def clear_up() -> None:
+        with output.lock(place):
+            held.set()
+            time.sleep(0.1)
+
+    reader = threading.Thread(target=clear_up)
+    reader.start()
+    held.wait()
+    change(place, a="two")
+    reader.join()
+    assert artifact.read(place).manifest.generation == 2
+
+
+def test_one_writer_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generations, "CLEARING_SECONDS", 0.01)
     change(tmp_path / "index", a="one")
     with (
         artifact.update(tmp_path / "index", **SETTINGS),

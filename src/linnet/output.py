@@ -46,11 +46,12 @@ def named(path: Path | str) -> Path:
 
 
 @contextlib.contextmanager
-def lock(path: Path) -> Iterator[None]:
+def lock(path: Path, *, wait: float = 0.0) -> Iterator[None]:
     """Hold the right to write to ``path``; meanwhile the lock file ``.NAME.lock`` lies beside it.
 
-    The operating system drops the lock when the process dies, however it dies. Directories that
-    are made for it are removed where the block raises and leaves nothing in them.
+    ``wait``: seconds for which somebody else may hold it before BusyError is raised. The operating
+    system drops the lock when the process dies, however it dies. Directories that are made for it
+    are removed where the block raises and leaves nothing in them.
     """
     path = named(path)
     place = path.parent / f".{path.name}.lock"
@@ -58,7 +59,7 @@ def lock(path: Path) -> Iterator[None]:
         try:
             stack.enter_context(within_directory(path.parent))
             refuse_links(place)
-            stack.enter_context(hold(place, timeout=0))
+            stack.enter_context(hold(place, timeout=wait))
         except Timeout:
             raise BusyError(
                 f"{path}: another linnet process is writing here; wait for it, or choose "

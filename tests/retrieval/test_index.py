@@ -18,6 +18,7 @@ from made_index import Texts, index
 
 from linnet import artifact, output
 from linnet.answers.privacy import Screen, masked_name, surroundings, unmasked_name
+from linnet.artifact import generations
 from linnet.data.locating import Unread
 from linnet.errors import ArtifactError, BusyError, ConfigError, DamagedError
 from linnet.retrieval import Filters, Found, Index, IndexConfig, terms, updating
@@ -323,7 +324,8 @@ def test_a_kill_at_any_moment_leaves_the_index_as_it_was(
     assert not holds(tmp_path, b"last day of a month")
 
 
-def test_two_indexers_at_once(tmp_path: Path) -> None:
+def test_two_indexers_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generations, "CLEARING_SECONDS", 0.01)
     index(FEW, tmp_path / "index")
     with output.lock(tmp_path / "index"), pytest.raises(BusyError, match="another linnet process"):
         index({}, tmp_path / "index")

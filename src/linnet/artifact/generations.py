@@ -112,6 +112,10 @@ class Generation(Draft):
         }
 
 
+CLEARING_SECONDS = 2.0
+"""For which an update waits: a reader that closes a snapshot may be removing what it needed."""
+
+
 @contextlib.contextmanager
 def update(
     path: Path | str,
@@ -132,7 +136,7 @@ def update(
     """
     path, recipe = named(path), Recipe(kind, format, config, inputs)
     refuse_own_input(path, recipe)
-    with lock(path), full_disk_named(path):
+    with lock(path, wait=CLEARING_SECONDS), full_disk_named(path):
         restore_interrupted_swap(path)
         check_output_directory(path, allowed=(MANIFEST,))
         before = read(path) if is_artifact(path) else None
