@@ -11,10 +11,10 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from linnet import artifact, data
+from linnet import artifact, data, output
 from linnet.answers.assistant import NO_DOCUMENTS
 from linnet.answers.opening import open_assistant
-from linnet.errors import ConfigError, DataError
+from linnet.errors import ConfigError, DataError, OutputError
 from linnet.forget import find_documents, forget
 from linnet.monitor.entry import Entry
 from linnet.monitor.log import Log
@@ -282,6 +282,24 @@ def test_an_index_holds_nothing_of_it_any_more(tmp_path: Path) -> None:
     make_index(documents, place)
     with Index.open(place) as reader:
         assert len(reader.search("carps")) == 1
+
+
+def test_what_cannot_be_removed_is_named_and_gone_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents, place = tmp_path / "docs", tmp_path / "index"
+    documents.mkdir()
+    (documents / "letter.txt").write_text(LETTER)
+    (documents / "other.txt").write_text("Wages are paid on the last day of the month.\n" * 3)
+    make_index(documents, place)
+    (place / "summaries").mkdir()
+    (place / "summaries" / "1.json").write_text(SECRET)
+    with monkeypatch.context() as patch:
+        patch.setattr(output, "remove", lambda path: None)
+        with pytest.raises(OutputError, match=r"summaries: cannot be removed"):
+            forget(place, "letter.txt")
+    forget(place, "letter.txt")
+    assert holding(place, SECRET) == set()
 
 
 def test_shards_beside_a_corpus_are_encoded_again(tiny: TinyProject, letter: Path) -> None:

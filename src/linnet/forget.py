@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import mmap
-import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +125,7 @@ def forget(
             "command again, or delete that directory and what was made from it"
         ) from None
     for name in ("partial", "superseded"):
-        shutil.rmtree(corpus.parent / f".{corpus.name}.{name}", ignore_errors=True)
+        output.erase(corpus.parent / f".{corpus.name}.{name}")
     _remember(corpus, [], {}, unfinished=False)
     return Forgetting(
         documents=[match.name for match in matches],
@@ -306,14 +305,14 @@ def _clean_index(index: Artifact, matches: list[Match], progress: Progress) -> N
     made = root / "examples"
     if is_examples(made):
         kept = from_mapping(ExamplesConfig, artifact.read(made).manifest.config, where=str(made))
-        shutil.rmtree(made)  # it was made by, and may quote, what it was
+        output.erase(made)  # it was made by, and may quote, what it was
         if not kept.model:
             make_examples(root / "corpus", made, kept, progress=progress)
     _drop_decisions(made.with_name(f"{made.name}{DECISIONS}"))
     for name in ("gate", "summaries"):
-        output.remove(root / name)
+        output.erase(root / name)
     for left in (*root.glob(".*.partial"), *root.glob(".*.superseded")):
-        shutil.rmtree(left, ignore_errors=True)
+        output.erase(left)
 
 
 def _drop_feedback(file: Path, matches: list[Match]) -> None:
@@ -343,13 +342,13 @@ def _clean_project(place: Path, progress: Progress) -> None:
         if stage.on_forget == "rebuild" and whole:
             workspace.artifacts[stage.name] = stage.make(workspace)
         elif stage.on_forget in ("rebuild", "remove"):
-            shutil.rmtree(directory, ignore_errors=True)
+            output.erase(directory)
         else:
             with contextlib.suppress(ArtifactError):  # what is damaged is made again by a build
                 if (made := workspace.read(stage.name)) is not None:
                     workspace.artifacts[stage.name] = made
     for left in (*place.glob(".*.partial"), *place.glob(".*.superseded")):
-        shutil.rmtree(left, ignore_errors=True)
+        output.erase(left)
     for decisions in place.glob(f"*{DECISIONS}"):
         _drop_decisions(decisions)
     for metrics in place.glob("*/metrics.jsonl"):

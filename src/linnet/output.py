@@ -360,6 +360,16 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
+def erase(path: Path) -> None:
+    """Remove it, if it is there. Raises OutputError where something of it stays."""
+    remove(path)
+    if path.is_symlink() or path.exists():
+        raise OutputError(
+            f"{path}: cannot be removed, by its rights or because a program has it open; put this "
+            "right, or remove it, and run the same command again"
+        )
+
+
 def path_from(directory: Path, place: Path) -> str:
     """The way from a directory to a place, with forward slashes; the whole path of a place on
     another drive, to which Windows has no other way."""
