@@ -1,5 +1,6 @@
 """Artifacts: whole or absent, found current or not, and never two writers in one place."""
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -238,6 +239,24 @@ def test_an_empty_directory_is_filled_with_whoever_stands_in_it(
     with pytest.raises(OutputError, match="holds something that linnet did not write"):
         write(Path(".."))
     assert listing(tmp_path) == {"here"}
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "text.txt"])
+def test_what_is_put_into_an_empty_directory_meanwhile_stays(name: str, tmp_path: Path) -> None:
+    made, recipe = tmp_path / "made", Recipe("thing", 1, {}, {})
+    made.mkdir()
+    with contextlib.ExitStack() as stack:
+        if name == "text.txt":
+            stack.enter_context(pytest.raises(OutputError, match=f"{name} is in the way; move it"))
+        with artifact.create(made, kind="thing", format=1, config={}, inputs={}) as draft:
+            (draft.path / "text.txt").write_text("hello")
+            (made / name).write_text("mine")
+    assert (made / name).read_text() == "mine"
+    assert listing(tmp_path) == ({"made"} if name == "notes.txt" else {"made", ".made.partial"})
+    if name == "text.txt":
+        (made / name).unlink()
+    assert artifact.current(made, recipe) is not None
+    assert (made / "text.txt").read_text() == "hello"
 
 
 @pytest.mark.parametrize("moved", range(3))

@@ -121,6 +121,7 @@ def test_help_is_a_word_as_well() -> None:
     for words, usage in (
         (["help"], "Usage: root [OPTIONS] COMMAND"),
         (["help", "data", "list"], "Usage: root data list "),
+        (["--debug", "help", "data", "list"], "Usage: root data list "),
     ):
         done = CliRunner().invoke(app, words)
         assert (done.exit_code, done.output[: len(usage)]) == (0, usage)
@@ -467,11 +468,13 @@ def test_pipes_carry_every_letter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows has an encoding for them that lacks most."""
     written = io.BytesIO()
     monkeypatch.delenv("PYTHONIOENCODING", raising=False)
-    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(written, encoding="cp1252"))
-    left = run_main(DataError("заметки.txt: 読めません"), monkeypatch)
+    stream = io.TextIOWrapper(written, encoding="cp1252", errors="backslashreplace")
+    monkeypatch.setattr(sys, "stderr", stream)
+    left = run_main(DataError("заметки.txt: 読めません, \udcff"), monkeypatch)
     assert isinstance(left, SystemExit)
     sys.stderr.flush()
-    assert "заметки.txt: 読めません" in written.getvalue().decode("utf-8")
+    # The last was no letter in the name of the file.
+    assert r"заметки.txt: 読めません, \udcff" in written.getvalue().decode("utf-8")
 
 
 def test_commands_as_they_are_typed_on_windows(

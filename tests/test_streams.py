@@ -61,7 +61,9 @@ def test_a_stream_may_be_closed(number: int, tmp_path: Path) -> None:
         "    main()\n"
         "found = [stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)]\n"
         f"open({str(tmp_path / 'found')!r}, 'w').write(str(found))\n"
+        "import subprocess\n"
         f"os.fstat({number})\n"
+        f"subprocess.run([sys.executable, '-c', 'import os; os.fstat({number})'], check=True)\n"
     )
     done = subprocess.run(
         ["sh", "-c", f'exec "$0" -c "$1" --version {number}>&-', sys.executable, program],

@@ -167,6 +167,19 @@ def test_a_folder_of_documents_is_no_place_for_an_index(tmp_path: Path) -> None:
     assert make_index(docs, docs / "index").content == made.content
 
 
+@pytest.mark.parametrize("left", ["corpus.sources", ".corpus.partial", ".corpus.lock"])
+def test_what_a_run_that_failed_left_is_no_obstacle(left: str, tmp_path: Path) -> None:
+    """Pages that were fetched before another could not be, or the lock of a process killed."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "note.txt").write_text(NOTE)
+    (tmp_path / "index").mkdir()
+    if left.endswith(".lock"):
+        (tmp_path / "index" / left).touch()
+    else:
+        (tmp_path / "index" / left).mkdir()
+    assert make_index(tmp_path / "docs", tmp_path / "index").manifest.kind == "index"
+
+
 def test_people_read_where_it_stands(made: Path) -> None:
     said = run(search_app, made / "index", "boat house", "-k", 1)
     assert "1. docs/copy.txt, line 1 [0:" in said

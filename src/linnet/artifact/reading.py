@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from linnet.artifact.manifest import (
     read_manifest,
 )
 from linnet.config import read_bytes
-from linnet.errors import ArtifactError, BusyError
+from linnet.errors import ArtifactError, BusyError, OutputError
 from linnet.output import SWAP_SECONDS, lock, move, refuse_links, remove, sync_directory
 
 RECIPE = "recipe"  # in a partial directory: the recipe it is made by
@@ -111,8 +112,14 @@ def superseded_directory(path: Path) -> Path:
 
 def fill(partial: Path, path: Path) -> None:
     """Move what is in a partial directory into one that has nothing of that; the manifest last,
-    which makes it an artifact."""
-    for child in sorted(partial.iterdir(), key=lambda each: each.name == MANIFEST):
+    which makes it an artifact. Raises OutputError, before anything is moved, where it has."""
+    children = sorted(partial.iterdir(), key=lambda each: each.name == MANIFEST)
+    for child in children:
+        if os.path.lexists(path / child.name):
+            raise OutputError(
+                f"{path / child.name} is in the way; move it, and run the same command again"
+            )
+    for child in children:
         move(child, path / child.name)
     partial.rmdir()
     sync_directory(path)

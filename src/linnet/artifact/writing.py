@@ -24,6 +24,7 @@ from linnet.artifact.manifest import (
 from linnet.artifact.reading import (
     RECIPE,
     fill,
+    is_artifact,
     partial_directory,
     read,
     read_once,
@@ -279,10 +280,11 @@ def swap(partial: Path, path: Path) -> None:
 
     There is no portable way to exchange two directories at once. A kill between
     the two renames leaves the old one under a name that ``read`` and ``create``
-    know to put back. An empty directory is filled and not replaced, as whoever stands in it
-    would be left in one that is gone.
+    know to put back. A directory that was empty is filled and not replaced, as whoever stands in
+    it would be left in one that is gone, and what came to lie there since would be lost. Raises
+    OutputError where that has a name of ours.
     """
-    if path.is_dir() and not any(path.iterdir()):
+    if path.is_dir() and not is_artifact(path):
         fill(partial, path)
         return
     superseded = superseded_directory(path)

@@ -45,7 +45,10 @@ class _LazyGroup(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         """``linnet help data list`` is ``linnet data list --help``."""
-        return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == ["help"] else args)
+        first = next((place for place, word in enumerate(args) if word[:1] != "-"), len(args))
+        if args[first : first + 1] == ["help"]:
+            args = [*args[:first], *args[first + 1 :], "--help"]
+        return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         near = difflib.get_close_matches(args[0], [*COMMANDS, "help"], n=1) if args else []
@@ -111,7 +114,9 @@ def _open_closed_streams() -> None:
     would get its number: what native code prints would end up there."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (it stays)
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 (it stays)
+            os.set_inheritable(stream.fileno(), True)  # the same goes for programs started here
+            setattr(sys, name, stream)
 
 
 def _print_any_text() -> None:
@@ -131,7 +136,7 @@ def _speak_utf8() -> None:
         return
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper) and not stream.isatty():
-            stream.reconfigure(encoding="utf-8")
+            stream.reconfigure(encoding="utf-8", errors=stream.errors)
 
 
 def main() -> None:

@@ -30,7 +30,8 @@ __all__ = ["IndexConfig", "for_search", "index_corpus", "make_index", "update_in
 CORPUS = "corpus"
 _OWN = (
     *(f"{name}/{artifact.MANIFEST}" for name in (CORPUS, KIND)),
-    *(f".{CORPUS}.{state}" for state in ("partial", "superseded")), f"{CORPUS}.forgotten.json",
+    *(f".{CORPUS}.{state}" for state in ("partial", "superseded", "lock")),
+    f"{CORPUS}.forgotten.json", f"{CORPUS}.sources",
 )  # fmt: skip
 """Of these the place of an index has at least one, even one whose making was killed."""
 
