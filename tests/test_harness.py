@@ -99,7 +99,7 @@ def test_likelihoods_and_texts_equal_those_of_the_harness(
                 continue
             for mine, theirs in zip(own["filtered_resps"], other["filtered_resps"], strict=True):
                 mine, theirs = (x if isinstance(x, tuple) else (x,) for x in (mine, theirs))
-                assert mine[0] == pytest.approx(theirs[0], abs=1e-3)
+                assert mine[0] == pytest.approx(theirs[0], rel=1e-6, abs=1e-3)
                 assert mine[1:] == theirs[1:]
         for metric, value in reference["results"][name].items():
             if "stderr" not in metric and isinstance(value, float):

@@ -14,7 +14,7 @@ import pytest
 
 from hub_server import COMMIT, Hub, Repository, serving
 from linnet import artifact
-from linnet.errors import ConfigError, LinnetError, ModelError, OutputError
+from linnet.errors import LinnetError, ModelError, OutputError, StoppedError
 from linnet.hub import Located, Source, find, locate, parse, plan_upload, pull, push
 from linnet.progress import Progress, Task
 
@@ -349,7 +349,7 @@ def test_the_commands(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("HF_TOKEN", "hf_right")
     hub.token = "hf_right"
     asked = run(push_command, ["model", "me/new"])
-    assert isinstance(asked.exception, ConfigError)
+    assert isinstance(asked.exception, StoppedError)
     assert "model.safetensors  102.4 KB" in asked.stdout
     assert "private" in asked.stdout
     assert "stays here: manifest.json" in asked.stdout

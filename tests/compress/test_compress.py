@@ -631,7 +631,7 @@ def test_what_is_no_model_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(b"GGUF")
     (tmp_path / "x.bin").write_bytes(b"GGUF")
     for name, said in (
-        ("x.gguf", r"Got a GGUF file; make one of it first: linnet import x\.gguf"),
+        ("x.gguf", r"Got a GGUF file; make one of it first: linnet import \S*x\.gguf"),
         ("x.bin", "it has no config.json"),
         ("x", "it does not exist"),
     ):

@@ -20,7 +20,7 @@ from linnet.cli.chat import converse
 from linnet.generate import Chunk, Request
 from running_here import Here
 
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 def run(*arguments: str, input: bytes = b"", **environment: str) -> subprocess.CompletedProcess:
@@ -28,7 +28,7 @@ def run(*arguments: str, input: bytes = b"", **environment: str) -> subprocess.C
         [sys.executable, "-m", "linnet", *arguments],
         input=input,
         capture_output=True,
-        env={**ONE_THREAD, **environment},
+        env={**os.environ, **ONE_THREAD, **environment},
         check=False,
         timeout=120,
     )
@@ -117,7 +117,7 @@ class Terminal:
         self.pid, self.file = pty.fork()
         if self.pid == 0:
             command = [sys.executable, "-m", "linnet", *arguments]
-            os.execve(sys.executable, command, {**ONE_THREAD, "TERM": "dumb"})
+            os.execve(sys.executable, command, {**os.environ, **ONE_THREAD, "TERM": "dumb"})
         self.seen = ""
 
     def wait_for(self, pattern: str) -> str:

@@ -352,8 +352,8 @@ def test_odd_queries(tmp_path: Path, query: str) -> None:
 def test_there_is_no_index(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="linnet index DOCS --out"):
         Index.open(tmp_path / "nothing")
-    (tmp_path / "index").mkdir()
-    with pytest.raises(ArtifactError, match="linnet index DOCS --out"):
+    (tmp_path / "notes").mkdir()
+    with pytest.raises(ArtifactError, match=r"linnet index \S+ --out INDEX"):
         Index.open(tmp_path)
 
 

@@ -270,18 +270,20 @@ class Written:
         return sum(part.numel() for part in self.parts) * self.dtype.itemsize
 
     def make(self) -> torch.Tensor:
-        """The tensor on the CPU; it shares memory with its part where nothing changes. Raises
-        ModelError for values that are no numbers, or too large for the format."""
+        """The tensor on the CPU; it shares memory with its part where nothing changes."""
         parts = [part.detach().to(device="cpu", dtype=self.dtype) for part in self.parts]
         joined = join_rows(parts, interleaved=self.interleaved)
-        if not bool(joined.isfinite().all()):
+        return (joined.T if self.transposed else joined).contiguous()
+
+    def require_finite(self, made: torch.Tensor) -> None:
+        """Raises ModelError for values that are no numbers, or too large for the format."""
+        if not bool(made.isfinite().all()):
             stored = str(self.dtype).removeprefix("torch.")
             wider = "" if self.dtype == torch.float32 else "use --dtype fp32, or "
             raise ModelError(
                 f"the tensor '{self.name}' has values that are no numbers in {stored}; "
                 f"{wider}get another copy"
             )
-        return (joined.T if self.transposed else joined).contiguous()
 
 
 def join_rows(parts: Sequence[torch.Tensor], *, interleaved: int = 0) -> torch.Tensor:
@@ -311,13 +313,15 @@ def write_safetensors(
     metadata: Mapping[str, str],
     *,
     checksum: bool = False,
+    finite: bool = True,
     advance: Callable[[int], None] = lambda count: None,
 ) -> None:
     """Write tensors into a file of the safetensors format, made one after the other.
 
     Byte for byte what the library writes, where ``metadata`` has one entry. ``checksum``: add
-    that of the tensors to the metadata (see :func:`update_checksum`). ``advance``: told how many
-    bytes have been written.
+    that of the tensors to the metadata (see :func:`update_checksum`). ``finite``: raise ModelError
+    for values that are no numbers, or too large for their format. ``advance``: told how many bytes
+    have been written.
     """
     # Wide numbers first keeps every tensor aligned.
     ordered = sorted(tensors, key=lambda tensor: (-tensor.dtype.itemsize, tensor.name))
@@ -338,6 +342,8 @@ def write_safetensors(
         opened.write(len(encoded).to_bytes(8, "little") + encoded)
         for tensor in ordered:
             made = tensor.make()
+            if finite:
+                tensor.require_finite(made)
             opened.write(_raw(made))
             advance(tensor.bytes)
             if checksum:

@@ -63,7 +63,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], numbers: Mapping[st
     path.parent.mkdir(exist_ok=True)
     metadata = {"numbers": plain, "numbers_crc32": _checksum(plain)}
     with replacing(path) as neighbour:
-        write_safetensors(neighbour, written, metadata, checksum=True)
+        write_safetensors(neighbour, written, metadata, checksum=True, finite=False)
 
 
 def read_numbers(path: Path) -> dict[str, Any]:
