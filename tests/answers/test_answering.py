@@ -192,6 +192,22 @@ def test_the_head_of_a_mail_answers(
     assert language != "en" or again.answer.startswith("Date: Tue, 10 Mar")
 
 
+def test_whom_a_question_about_a_mail_names_is_not_its_answer() -> None:
+    index = PassagesInMemory([
+        _mail("Water in the cellar. The pump broke.", "en", "a.eml", by="Ada", to="Ben", day=3),
+        _mail("New chairs. They come in May.", "en", "b.eml", by="Cleo", to="Ada", day=10),
+    ])  # fmt: skip
+    assistant = Assistant(index)
+    for asked, said in (
+        ("Who wrote to Ada?", "From: Cleo"), ("Who did Ada write to?", "To: Ben"),
+        ("Who wrote to Ben?", "From: Ada"), ("Who wrote the mail of Ada about the pump?", "From: Ada"),
+    ):  # fmt: skip
+        assert assistant.ask(asked).answer.startswith(said), asked
+    turn = Turn("When does the lease of the flat end?", "")
+    again = assistant.ask("And who wrote the mail about the pump?", [turn])
+    assert again.answer.startswith("From: Ada")
+
+
 @pytest.mark.parametrize(
     ("language", "texts", "asked", "fragments", "said"),
     [

@@ -12,9 +12,10 @@ import pytest
 
 from linnet import respond
 from linnet.answers import Assistant, Citation, Claim, Draft, Evidence
+from linnet.answers.answer import Step
 from linnet.answers.guards import Guards, UnsafeClassifier, inert
 from linnet.answers.instructions import instructions
-from linnet.answers.privacy import mask_private, masked_name, private_spans, unmasked_name
+from linnet.answers.privacy import Screen, mask_private, masked_name, private_spans, unmasked_name
 from linnet.answers.prompting import constraint, pack
 from linnet.answers.responder import DocumentsResponder
 from linnet.answers.writer import ModelWriter
@@ -307,9 +308,26 @@ def test_names_of_people_are_masked_where_a_key_asks_for_it() -> None:
         shown = json.dumps([piece.as_json() for piece in answer.pieces])
         assert answer.citations
         assert ("Weiss" in shown) is not names, shown
+    for name in ("Anna-Weiss", "2024-Anna-Weiss", "Anna.Weiss", "Anna+Weiss_CV"):
+        assert "Weiss" not in masked_name(f"{name}.pdf", names=True)
+    assert masked_name("cv/North-West.pdf", names=True) == "cv/North-West.pdf"
     shown = masked_name("letters/Anna Weiss.txt", names=True)
     assert shown.startswith("letters/<NAME> ")
     assert unmasked_name(shown, ["a.txt", "letters/Anna Weiss.txt"]) == "letters/Anna Weiss.txt"
+
+
+def test_whom_one_passage_names_in_full_is_masked_in_all() -> None:
+    screen = Screen(masks_private=True, masks_names=True)
+    found = [
+        Found(passage(text, source), 1.0)
+        for text, source in (
+            ("The desk is kept by Meier.\n", "a.txt"),
+            ("The librarian is Anna Meier.\n", "b.txt"),
+        )
+    ]
+    assert "Meier" not in " ".join(each.passage.text for each in screen.found(found))
+    step = screen.step(Step("search", "Meier keeps the desk"))
+    assert "Meier" not in step.text
 
 
 def test_what_a_column_says_is_private_is_masked_in_every_field() -> None:

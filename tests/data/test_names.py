@@ -10,7 +10,7 @@ from linnet.data import masked
 from linnet.data.config import DataConfig
 from linnet.data.privacy import Scrubber
 from linnet.data.privacy.name_lists import FILE, folded, known
-from linnet.data.privacy.names import names_of_people
+from linnet.data.privacy.names import called_in, names_of_people
 
 MASK = Scrubber.of(DataConfig(privacy_names=True))
 
@@ -60,6 +60,44 @@ def test_names_are_found_whole(marked: str) -> None:
     assert _marked(marked.replace("⟦", "").replace("⟧", "")) == marked
 
 
+@pytest.mark.parametrize(
+    "marked",
+    [
+        "⟦An\u200bna Sch\u00admidt⟧ and ⟦Anna\u200bSchmidt⟧ came.",
+        "We met ⟦Anna  Schmidt⟧, ⟦Peter\u2003Schmidt⟧ and ⟦Eva \u200bSchmidt⟧.",
+        "Tell ⟦Anna\u2028Schmidt⟧; ask ⟦Anna\x0bSchmidt⟧.",
+        "Read _⟦Anna Schmidt⟧_ and __⟦Peter Maier⟧__.",
+        "I spoke to Dr.\n⟦Xu⟧ and to Frau\n⟦Schmidt⟧; Frau\u2009⟦Maier⟧ left.",
+        "⟦Rene\u0301 Mu\u0308ller⟧ left.",
+    ],
+)
+def test_what_joins_the_words_of_a_name_may_be_written_otherwise(marked: str) -> None:
+    assert _marked(marked.replace("⟦", "").replace("⟧", "")) == marked
+
+
+@pytest.mark.parametrize(
+    "marked",
+    [
+        "We met ⟦Anna Maier⟧, ⟦Peter Braun⟧ and ⟦Eva Schmidt⟧.",
+        "⟦Anna Maier⟧, ⟦Peter Schmidt⟧ came.\n⟦Maier, Peter⟧\n⟦Schmidt, Eva⟧",
+        "The hand ⟦Anna Maier⟧, ⟦Peter⟧ and ⟦Eva⟧ gave.",
+    ],
+)
+def test_full_names_in_a_row_are_names_of_their_own(marked: str) -> None:
+    assert _marked(marked.replace("⟦", "").replace("⟧", "")) == marked
+
+
+def test_names_in_code_and_paths_are_no_emphasis() -> None:
+    for text in ("Anna_Schmidt = 1", "see self._Anna now", "x_Anna_ is set"):
+        assert _marked(text) == text
+
+
+def test_whom_another_text_names_in_full_is_known_by_the_surname() -> None:
+    assert MASK.find("Ask Schmidt again.", "prose") == []
+    called = called_in("Anna Schmidt called.")
+    assert [span.start for span in MASK.find("Ask Schmidt again.", "prose", called)] == [4]
+
+
 @pytest.mark.parametrize("text", NOT_FOUND)
 def test_what_only_looks_like_a_name_stays(text: str) -> None:
     assert _marked(text) == text
@@ -86,6 +124,9 @@ def test_names_are_masked_only_where_that_is_asked_for() -> None:
     made = [Scrubber.of(own).scrub(f"{name} came.", "prose").text
             for name in ("Anna Kowalska", "anna KOWALSKA".title(), "Peter Schmidt")]  # fmt: skip
     assert made[0] == made[1] != made[2]
+    assert len({Scrubber.of(own).scrub(f"{name} came.", "prose").text for name in (
+        "René Müller", "Rene\u0301 Mu\u0308ller", "Re\u200bné  Müller"
+    )}) == 1  # fmt: skip
     assert Scrubber.of(own).scrub(made[0], "prose").text == made[0]
 
 

@@ -375,6 +375,25 @@ def test_an_index_has_its_own(place: Path, encoder: Path, tmp_path: Path) -> Non
     assert said["questions"] == len(ROWS)
 
 
+def test_one_that_is_replaced_while_it_is_opened_is_taken_up_later(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(place / "index", tmp_path / "index")
+    shutil.copytree(place / "reranker", tmp_path / "reranker")
+    opens = Reranker.open
+
+    def replaced(at: Path) -> Reranker:
+        own = opens(at)
+        shutil.rmtree(tmp_path / "reranker")
+        return own
+
+    with Index.open(tmp_path) as opened:
+        monkeypatch.setattr(Reranker, "open", replaced)
+        assert opened.reranker is not None
+        opened.reload()
+        assert opened.reranker is None
+
+
 def test_held_out_and_unanswered_questions_are_not_learned_from() -> None:
     gold = ((Span("a.txt", 3, 9), Span("b.txt")),)
     case = Case("1", "Which?", "answerable", gold, (("fern",),), document="a.txt", split="train")

@@ -358,6 +358,24 @@ def test_names_of_people_have_a_rule_of_their_own() -> None:
     assert sent(policy(private="mask"), given)[0].startswith("Anna Kowalska and Mr. Smith")
 
 
+def test_whom_an_earlier_message_names_in_full_is_known_in_later_ones() -> None:
+    answer = {"role": "assistant", "content": "What about?"}
+    given = asked("Anna Schmidt called.", answer, "Ask Schmidt again.")
+    own = policy(names="mask", history="all")
+    assert sent(own, given) == ["[NAME_1] called.", "What about?", "Ask [NAME_2] again."]
+    assert sent(policy(names="mask", history="none"), given) == ["Ask [NAME_1] again."]
+    assert held(policy(names="hold", history="none"), given) == (
+        "private data (NAME) in message 1 (user) [private]"
+    )
+    assert held(policy(names="hold"), asked("Ask Schmidt again.")) == ""
+
+
+def test_names_in_letters_of_two_scripts_are_held_back() -> None:
+    for name in ("\u0410nna Schmidt", "Anna Sch\u043cidt", "\u0410nn\u0430"):
+        assert "NAME" in held(policy(names="hold"), asked(f"Tell {name} about it."))
+    assert held(policy(names="hold"), asked("Так и есть, нет Москвы.")) == ""
+
+
 def test_what_is_explained_says_nothing_of_the_contents() -> None:
     own = policy(patterns=[{"matches": "Quillfeather", "name": "PROJECT"}])
     found = own.explain(asked("On Quillfeather: mail jo@acme.com"), CONTEXT, "elsewhere")

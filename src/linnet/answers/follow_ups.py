@@ -270,8 +270,11 @@ def _named_again(
         follows = words[place + 2].key if place + 2 < len(words) else ""
         if one.key not in language.articles:
             return f"{question[: one.start]}{subject}{question[other.end :]}"
-        # "the city of Ulm" is named
-        if not within and follows not in language.of and other.key not in subject.casefold():
+        # "the city of Ulm" is named, and "the mail about the boiler"
+        tells = language.of
+        if other.key in language.messages:
+            tells = tells | language.prepositions
+        if not within and follows not in tells and other.key not in subject.casefold():
             return f"{question[: other.end]} {subject}{question[other.end :]}"
     return None
 

@@ -23,7 +23,7 @@ from linnet.answers.answer import Step
 from linnet.answers.evidence import Draft, Evidence
 from linnet.answers.guards import inert
 from linnet.data.config import DataConfig
-from linnet.data.privacy import Scrubbed, Scrubber
+from linnet.data.privacy import NAME, Scrubbed, Scrubber, called_in
 from linnet.data.privacy.span import Span
 from linnet.retrieval import Found, Index, Passage, Place, Searchable
 
@@ -43,18 +43,23 @@ def _scrubber(names: bool) -> Scrubber:
     return Scrubber.of(DataConfig(privacy="mask", privacy_names=names))
 
 
-def mask_private(text: str, *, names: bool = False) -> Scrubbed:
-    """A text with personal data and secrets in it masked; ``names``: names of people, too."""
+def mask_private(
+    text: str, *, names: bool = False, called: frozenset[str] = frozenset()
+) -> Scrubbed:
+    """A text with personal data and secrets in it masked; ``names``: names of people, too, whom
+    it may call as other texts say (``called``)."""
     found = _in_tables(text, names)
-    scrubbed = _scrubber(names).scrub(_replaced(text, found), "prose")
+    scrubbed = _scrubber(names).scrub(_replaced(text, found), "prose", called)
     counts = Counter(scrubbed.counts) + Counter(span.kind for span in found)
     return dataclasses.replace(scrubbed, counts=dict(sorted(counts.items())))
 
 
-def private_spans(text: str, *, names: bool = False) -> list[tuple[int, int, str]]:
+def private_spans(
+    text: str, *, names: bool = False, called: frozenset[str] = frozenset()
+) -> list[tuple[int, int, str]]:
     """Where personal data and secrets begin and end in a text, and of which kind each is;
-    ``names``: names of people, too."""
-    spans = [*_in_tables(text, names), *_scrubber(names).find(text, "prose")]
+    ``names``, ``called``: as for :func:`mask_private`."""
+    spans = [*_in_tables(text, names), *_scrubber(names).find(text, "prose", called)]
     found: list[tuple[int, int, str]] = []
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):
         if found and span.start < found[-1][1]:
@@ -149,6 +154,8 @@ class Screen:
         self._private: dict[str, list[tuple[int, int, str]]] = {}
         """Where they are in each passage; one that it only has a part of begins before it, or ends
         after it."""
+        self._called: frozenset[str] = frozenset()
+        """By which words people are called whom a passage names in full."""
         self._names: dict[str, str] = {}
         self._inert = False
 
@@ -249,11 +256,12 @@ class Screen:
             before = before[before.find("\n") + 1 :] if "\n" in before else ""
             above = f"{passage.context}\n"
         first = len(above) + len(before)
+        whole = f"{above}{before}{text}{after}"
+        if self._masks_names:
+            self._called |= called_in(whole)
         self._private[text] = found = [
             (start - first, end - first, kind)
-            for start, end, kind in private_spans(
-                f"{above}{before}{text}{after}", names=self._masks_names
-            )
+            for start, end, kind in private_spans(whole, names=self._masks_names)
             if end > first and start < first + len(text)
         ]
         for start, end, kind in found:
@@ -299,7 +307,9 @@ class Screen:
                 if not any(span.start < other.end and other.start < span.end for other in clipped)
             ] + clipped  # fmt: skip
             known.sort(key=lambda span: span.start)
-            masked = mask_private(_replaced(text, known), names=self._masks_names)
+            masked = mask_private(
+                _replaced(text, known), names=self._masks_names, called=self._called
+            )
             self._texts[text] = masked.text
             self._counts.update(masked.counts)
             self._counts.update(span.kind for span in known)
@@ -314,6 +324,8 @@ def surroundings(index: Searchable) -> Around | None:
 
 
 # Names of documents.
+
+_JOINED = re.compile(r"[-_.+]")
 
 
 def masked_name(name: str, *, names: bool = False) -> str:
@@ -342,11 +354,15 @@ def unmasked_name(shown: str, sources: Iterable[str]) -> str:
 
 
 def _masked_part(part: str, names: bool) -> str:
-    """A file's or folder's name. An underscore is a blank in names, but not in an address."""
+    """A file's or folder's name. An underscore is a blank in names, but not in an address; around
+    names of people so are other signs."""
     stem, dot, suffix = _suffix(part)
     spans = [
         *private_spans(stem, names=names), *private_spans(stem.replace("_", " "), names=names)
     ]  # fmt: skip
+    if names:
+        apart = private_spans(_JOINED.sub(" ", stem), names=True)
+        spans += (span for span in apart if span[2] == NAME)
     merged: list[Span] = []
     for start, end, kind in sorted(spans, key=lambda span: (span[0], -span[1])):
         if merged and start < merged[-1].end:

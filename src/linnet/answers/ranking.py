@@ -200,13 +200,16 @@ def _by_rules(question: Question, passages: Sequence[Found]) -> list[Scored]:
     found = []
     for text in read:
         heads = field != "" and text.unit.field == field
+        named = heads and kind != "time" and not told.keys().isdisjoint(text.own)
+        if named:  # "who wrote to Anna?" is hardly answered by what Anna wrote
+            text = replace(text, own=text.own - told.keys())
         if heads and not told:
             continue  # who wrote which mail?
         shared, coverage = _shares(text, told if heads else weights, by_cue=by_cue)
         prior = _prior(text.rank, passages[text.rank])
         if title and text.unit.passage.title.casefold() == title.casefold():
             prior += _PRIOR
-        score = shared + prior + _HEAD * heads
+        score = shared + prior + _HEAD * heads - _TYPE * named
         score += 0.0 if by_cue else _ROW * _in_row(asked, text.order)
         form = _form(text, asked, question, kind, language) if language is not None else 0.0
         score += _shape(text, asked, kind) + form

@@ -252,8 +252,9 @@ class Index:
                 from linnet.retrieval.reranker import Reranker, has_reranker
 
                 place = self.path.parent / "reranker"
+                content = self._reranker_content()  # first: it may be replaced meanwhile
                 own = Reranker.open(place) if has_reranker(place) else None
-                self._reranker = (self._reranker_content(), own)
+                self._reranker = (content, own)
             return self._reranker[1]
 
     def _reranker_content(self) -> str:

@@ -31,7 +31,7 @@ import regex
 
 from linnet.answers.privacy import private_spans
 from linnet.config import Config, option
-from linnet.data.privacy import NAME
+from linnet.data.privacy import NAME, called_in
 from linnet.data.privacy.span import Span
 from linnet.errors import ConfigError, ContradictionError
 from linnet.respond.address import Address
@@ -338,10 +338,11 @@ class Policy:
             raise PolicyError(trimmed.findings)
         masking = Masking()
         asked = trimmed.conversation
+        called = self._called(conversation)
         if self._masks:
             masking = Masking.of(leaf.text for leaf in leaves(asked))
-            asked = self._masked(asked, masking)
-        asked = self._checked(asked, trimmed, place)
+            asked = self._masked(asked, masking, called)
+        asked = self._checked(asked, trimmed, place, called)
         decisions = []
         if trimmed.left_out:
             said = ", ".join(f"{what}: {count}" for what, count in trimmed.left_out.items())
@@ -363,18 +364,33 @@ class Policy:
             pattern.then == "mask" for pattern in self.config.patterns
         )
 
-    def _masked(self, asked: Conversation, masking: Masking) -> Conversation:
+    def _called(self, conversation: Conversation) -> frozenset[str]:
+        """By which words people may be called whom a text of the conversation names in full, be it
+        one that stays here."""
+        if self.config.names == "send":
+            return frozenset()
+        return frozenset().union(*(
+            self._known.get(_Read(leaf), ("called",), lambda read: called_in(read.text))
+            for leaf in leaves(conversation)
+        ))  # fmt: skip
+
+    def _masked(
+        self, asked: Conversation, masking: Masking, called: frozenset[str]
+    ) -> Conversation:
         """The conversation with placeholders. What a mask uncovers is masked in turn: without its
         neighbours a word may read as a name."""
         for _ in range(_MOST_PASSES):
-            before, asked = asked, masked(asked, masking, self._masked_spans)
+            spans = partial(self._masked_spans, called=called)
+            before, asked = asked, masked(asked, masking, spans)
             if asked == before:
                 break
         return asked
 
     # -- what it says ----------------------------------------------------------------------
 
-    def _checked(self, asked: Conversation, trimmed: Trimmed, place: Place) -> Conversation:
+    def _checked(
+        self, asked: Conversation, trimmed: Trimmed, place: Place, called: frozenset[str]
+    ) -> Conversation:
         """The conversation without earlier messages that may not leave. Raises PolicyError where
         the rest may not."""
         remembered = fingerprints(trimmed.withheld, letters=_REMEMBERED)
@@ -385,12 +401,12 @@ class Policy:
                 kept.append(message)
                 continue
             own = list(message_leaves(message, number))
-            if self._findings(own, place, remembered):
+            if self._findings(own, place, remembered, called):
                 trimmed.left_out[UNFIT] += 1
             else:
                 kept.append(message)
         asked = asked.replace(messages=tuple(paired(kept, current_turn(kept))))
-        found = self._findings(list(leaves(asked)), place, remembered, first_only=False)
+        found = self._findings(list(leaves(asked)), place, remembered, called, first_only=False)
         if found:
             raise PolicyError(found)
         return asked.replace(messages=tuple(joined(asked.messages)))
@@ -400,6 +416,7 @@ class Policy:
         given: Sequence[Leaf],
         place: Place,
         remembered: Fingerprints,
+        called: frozenset[str],
         *,
         first_only: bool = True,
     ) -> list[Finding]:
@@ -411,7 +428,10 @@ class Policy:
         ]  # fmt: skip
         if (self.config.private, self.config.names) != ("send", "send"):
             for each in read[: len(given)]:
-                if (private := self._known.get(each, ("private",), self._private)) is not None:
+                private = self._known.get(
+                    each, ("private", called), partial(self._private, called=called)
+                )
+                if private is not None:
                     found.append(Finding("private", private[0], each.where, private[1]))
         if found and first_only:
             return found
@@ -432,20 +452,22 @@ class Policy:
                     found.append(Finding(rule, what, each.where, how))
         return _distinct(found)
 
-    def _private(self, read: _Read) -> tuple[str, str] | None:
+    def _private(self, read: _Read, called: frozenset[str]) -> tuple[str, str] | None:
         """Private data that is not to be sent, as it stands or encoded; and in which reading."""
         for reading in read.readings:
             if not reading.how.endswith(_TURNED):
-                kinds = {span.kind for span in self._private_spans(reading.text)}
+                kinds = {span.kind for span in self._private_spans(reading.text, called)}
                 if kinds:
                     return f"private data ({', '.join(sorted(kinds))})", reading.how
         return None
 
-    def _private_spans(self, text: str) -> list[Span]:
+    def _private_spans(self, text: str, called: frozenset[str]) -> list[Span]:
         """What is not to be sent as it stands."""
         return [
             Span(start, end, kind)
-            for start, end, kind in private_spans(text, names=self.config.names != "send")
+            for start, end, kind in private_spans(
+                text, names=self.config.names != "send", called=called
+            )
             if self._then(kind) != "send" and text[start:end].casefold() not in self._allowed
         ]
 
@@ -465,22 +487,25 @@ class Policy:
                     yield Finding(f"patterns {pattern.name}", what, each.where, how)
                     break
 
-    def _masked_spans(self, text: str) -> list[Span]:
+    def _masked_spans(self, text: str, called: frozenset[str]) -> list[Span]:
         """What of a text is to be masked; nothing where a pattern takes too long, as then the text
         is held back. It may take less the next time."""
         try:
-            return self._known.get(_Read(Leaf(text, "", "")), ("spans",), self._spans)
+            return self._known.get(
+                _Read(Leaf(text, "", "")), ("spans", called), partial(self._spans, called=called)
+            )
         except _TooLongError:
             return []
 
-    def _spans(self, read: _Read) -> list[Span]:
+    def _spans(self, read: _Read, called: frozenset[str]) -> list[Span]:
         text = read.text
         spans: list[Span] = []
         for pattern in self._patterns:
             if pattern.then == "mask":
                 spans += pattern.spans(text)
         if "mask" in (self.config.private, self.config.names):
-            spans += (span for span in self._private_spans(text) if self._then(span.kind) == "mask")
+            found = self._private_spans(text, called)
+            spans += (span for span in found if self._then(span.kind) == "mask")
         return merged(spans)
 
 

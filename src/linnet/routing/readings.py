@@ -63,6 +63,10 @@ _DROPPED = bytes(code for code in range(128) if not chr(code).isalnum())
 
 _UNWRITTEN = re.compile(r"[\W_]+")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+# Of Latin letters and of others, that look like them or not.
+_MIXED = re.compile(
+    r"(?<![^\W\d_])(?=[^\W\d_]{0,40}?[A-Za-z])(?=[^\W\d_]{0,40}?[\u0370-\uffff])[^\W\d_]++"
+)
 _TAG = re.compile("[\U000e0020-\U000e007e]")
 LABEL = re.compile(r"\A\s*(?:[^\n:]{0,40}:|\W{0,3}\w{0,12}\W{0,3}\d{1,4}[.):\]-]{1,2})[ \t]?")
 """What pieces of something begin with that is divided: "Part 2:", "b)"."""
@@ -167,7 +171,16 @@ def undisguised(text: str) -> str:
     if text.isascii():
         return text
     hidden = _TAG.sub(lambda match: chr(ord(match[0]) - 0xE0000), text)
-    return unicodedata.normalize("NFKC", UNSEEN.sub("", hidden))
+    plain = unicodedata.normalize("NFKC", UNSEEN.sub("", hidden))
+    return _MIXED.sub(_in_usual_letters, plain)
+
+
+def _in_usual_letters(word: re.Match[str]) -> str:
+    return "".join(
+        usual.upper() if letter.isupper() else usual
+        for letter in word[0]
+        for usual in [_LOOKALIKES.get(ord(letter), letter) if letter > "\u036f" else letter]
+    )
 
 
 def readings(text: str) -> Readings:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from linnet.data.positions import Edit, Edited, Positions
 from linnet.data.privacy.emails import emails
-from linnet.data.privacy.names import NAME, names_of_people
+from linnet.data.privacy.names import NAME, called_in, names_of_people
 from linnet.data.privacy.numbers import addresses_of_machines, cards, ibans
 from linnet.data.privacy.phones import phones
 from linnet.data.privacy.pseudonyms import (
@@ -45,7 +45,9 @@ if TYPE_CHECKING:
     from linnet.data.config import DataConfig
     from linnet.data.kinds import Family
 
-__all__ = ["NAME", "Scrubbed", "Scrubber", "Span", "canonical", "is_reserved", "masked_spans"]
+__all__ = [
+    "NAME", "Scrubbed", "Scrubber", "Span", "called_in", "canonical", "is_reserved", "masked_spans",
+]  # fmt: skip
 
 _DETECTORS = (secrets, assigned, emails)
 _OF_NUMBERS = (addresses_of_machines, cards, ibans, phones, addresses)
@@ -90,7 +92,7 @@ class Scrubber:
     ) -> None:
         """``names``: whether names of people are looked for."""
         self._mode = mode
-        self._detectors = (*_DETECTORS, names_of_people) if names else _DETECTORS
+        self._names = names
         self._pseudonyms = Pseudonyms(key)
         self._patterns = tuple(map(_user_pattern, patterns))
         self._allowed = frozenset(value.strip().casefold() for value in allow)
@@ -103,36 +105,41 @@ class Scrubber:
             config.privacy_names,
         )  # fmt: skip
 
-    def scrub(self, text: str, family: Family) -> Scrubbed:
+    def scrub(self, text: str, family: Family, called: frozenset[str] = frozenset()) -> Scrubbed:
         """The text with what was found masked, replaced or left, as the settings say.
 
         Scrubbing what comes out finds nothing more (patterns of the user aside),
         except under "keep": what a mask uncovers, such as a number that stood against a
-        key, is looked for in turn.
+        key, is looked for in turn. ``called``: as for :meth:`find`.
         """
         counts: Counter[str] = Counter()
         edited = Edited(text)
         for _ in range(1 if self._mode == "keep" else _MOST_PASSES):
-            if not edited.apply(list(self._edits(edited.text, family, counts))):
+            if not edited.apply(list(self._edits(edited.text, family, counts, called))):
                 break
         return Scrubbed(edited.text, dict(sorted(counts.items())), edited.positions)
 
-    def find(self, text: str, family: Family) -> list[Span]:
-        """What is found in a text, from left to right."""
-        return list(without_overlaps(self._found(text, family)))
+    def find(self, text: str, family: Family, called: frozenset[str] = frozenset()) -> list[Span]:
+        """What is found in a text, from left to right. ``called``: by which words people may be
+        called in it, as other texts name them in full (``names.called_in``)."""
+        return list(without_overlaps(self._found(text, family, called)))
 
-    def _edits(self, text: str, family: Family, counts: Counter[str]) -> Iterator[Edit]:
-        for span in self.find(text, family):
+    def _edits(
+        self, text: str, family: Family, counts: Counter[str], called: frozenset[str]
+    ) -> Iterator[Edit]:
+        for span in self.find(text, family, called):
             counts[span.kind] += 1
             found = text[span.start : span.end]
             instead = self._instead(span.kind, found)
             if instead != found:
                 yield span.start, span.end, instead
 
-    def _found(self, text: str, family: Family) -> Iterator[Span]:
+    def _found(self, text: str, family: Family, called: frozenset[str]) -> Iterator[Span]:
         plain = text if text.isascii() else text.translate(_NARROW)
-        for detector in self._detectors:
+        for detector in _DETECTORS:
             yield from self._not_allowed(detector(plain, family), text)
+        if self._names:
+            yield from self._not_allowed(names_of_people(plain, family, called), text)
         if _DIGIT.search(plain):
             numbers = plain if text.isascii() else _TOUCHING.sub("、", plain)
             for detector in _OF_NUMBERS:

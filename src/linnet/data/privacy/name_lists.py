@@ -8,6 +8,7 @@ looked up without case and accents, and in Russian without the ending of its cas
 from __future__ import annotations
 
 import functools
+import re
 import unicodedata
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,9 @@ _PARTICLES = """
     ben al el y e i
 """
 PARTICLES = frozenset(_PARTICLES.split())
+UNSEEN = "\u00ad\u200b-\u200d\u2060\ufeff"
+"""Characters that nobody sees, which may stand inside a word, as a class of regular expressions."""
+_UNSEEN = re.compile(f"[{UNSEEN}]")
 _LETTERS = str.maketrans({
     "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ə": "e",
     "’": None, "'": None, "ʻ": None, "ʼ": None,
@@ -77,10 +81,10 @@ def _sections(text: str) -> list[tuple[str, list[str]]]:
 
 
 def folded(word: str) -> str:
-    """A word without case, accents and apostrophes."""
+    """A word without case, accents, apostrophes and what nobody sees."""
     if word.isascii():
         return word.lower().replace("'", "")
-    plain = unicodedata.normalize("NFKD", word.casefold()).translate(_LETTERS)
+    plain = unicodedata.normalize("NFKD", _UNSEEN.sub("", word).casefold()).translate(_LETTERS)
     return "".join(letter for letter in plain if not unicodedata.combining(letter))
 
 

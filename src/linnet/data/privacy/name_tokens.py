@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from linnet.data.privacy import name_words as words
-from linnet.data.privacy.name_lists import UNKNOWN, Known, folded, is_place, known
+from linnet.data.privacy.name_lists import UNKNOWN, UNSEEN, Known, folded, is_place, known
 
 _LONGEST = 40  # characters of a word that may be a name
 _MOST_TOGETHER = 12  # words; longer rows are titles and tables
@@ -18,10 +18,16 @@ UPPER = "".join(
     chr(code) for code in (*range(0x41, 0x530), *range(0x1E00, 0x2000))
     if chr(code).isupper() and code < sys.maxunicode
 )  # fmt: skip
-_LETTER = r"(?:[^\W\d_]|[\u0300-\u036f])"
+# Inside a word nobody sees them; before a capital they part two words.
+_UNSEEN = f"[{UNSEEN}]"
+_LETTER = rf"(?:[^\W\d_]|[\u0300-\u036f]|{_UNSEEN}++(?=[^\W\d_{UPPER}]))"
 _WORD = re.compile(
     rf"(?<![^\W\d_])[{UPPER}](?:{_LETTER}|['’](?={_LETTER})|[-\u2010\u2011](?={_LETTER}))*+"
 )
+_BLANK = re.compile(rf"(?:[ \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]|{_UNSEEN}){{1,3}}")
+_LINE_END = re.compile(r"[ \t]*(?:\r\n?|[\n\v\f\x85\u2028\u2029])[ \t]*")
+_EMPHASIS_BEFORE = re.compile(r"(?<![\w.:/\\@$-])_{1,3}\Z")
+_EMPHASIS_AFTER = re.compile(r"_{1,3}(?!\w)")
 _POSSESSIVE = re.compile(r"['’][sS]?\Z")
 _INNER = re.compile(rf"(?<=[^\W\d_{UPPER}])[{UPPER}]|(?<=[{UPPER}])[{UPPER}]")
 _PREFIX = re.compile(r"(?:Mc|Mac|O['’]|D['’]|L['’]|De|Di|Du|La|Le|Van|Fitz|St)(?=[^\W\d_]{3})")
@@ -169,13 +175,17 @@ _LATER_NOUNS = _NOUNS - words.SURNAMES_TOO
 
 def _is_tied(text: str, start: int, end: int) -> bool:
     """Whether a word is a piece of a name in code, of an address or of a path."""
-    if _TIED_AFTER.match(text, end) and not re.match(
-        r"/[^\W\d_a-z]|\.[^\W\d_a-z]", text[end : end + 2]
+    if (
+        not _EMPHASIS_AFTER.match(text, end)
+        and _TIED_AFTER.match(text, end)
+        and not re.match(r"/[^\W\d_a-z]|\.[^\W\d_a-z]", text[end : end + 2])
     ):
         return True
     before = text[max(0, start - 2) : start]
     if before.endswith("."):
         return not (len(before) == 2 and before[0].isupper())
+    if _EMPHASIS_BEFORE.search(text[max(0, start - 4) : start]):
+        return False
     return _TIED_BEFORE.search(before) is not None
 
 
@@ -184,7 +194,7 @@ def _gap(text: str, before: Part, after: Part) -> str | None:
     gap = text[before.end : min(after.start, before.end + 30)]
     if before.end + len(gap) < after.start:
         return None
-    if gap in (" ", "\u00a0", "\u202f"):
+    if _BLANK.fullmatch(gap):
         return " "
     short = before.kind in ("initial", "title") or before.key == "jr"
     if short and _PARTICLES.fullmatch(gap.removeprefix(".")):
@@ -195,4 +205,6 @@ def _gap(text: str, before: Part, after: Part) -> str | None:
         return None
     if _PARTICLES.fullmatch(gap):
         return "particle"
-    return "line" if gap.strip(" \t") in ("\n", "\r\n") else None
+    if short:
+        gap = gap.removeprefix(".")
+    return "line" if _LINE_END.fullmatch(gap) else None

@@ -33,6 +33,7 @@ NAME = "NAME"
 _ENOUGH = 2.0
 _SURE = ("initial", "patronymic", "shaped")
 _NO_PART = ("other", "title", "rank", "noun")
+_NEVER_ALONE = ("initial", "particle", "other")
 _MOST_PARTS = 5
 _BEFORE = 60  # characters before a name that are looked at
 _AROUND = 120  # and of its line
@@ -57,7 +58,7 @@ _LONG_WORD = re.compile(r"[^\W\d_]{4,}")
 _LOWER_LONG = re.compile(r"(?<!\w)[^\W\d_A-Z]{3,24}(?!\w)")
 _LOWER_WORD = re.compile(r"(?<!\w)[a-zäöüß]{2,12}(?!\w)")
 _AND_AFTER = re.compile(r" & [^\W\d_]|(?:,? and| &) (?:Co|Company|Sons?)\b")
-_LINE_BEGINS = re.compile(r"(?:\A|[\n\r;|•\t(]|and |und |et )[ \t*-]*\Z")
+_LINE_BEGINS = re.compile(r"(?:\A|[\n\r;|•\t(]|(?<!\w)(?:and|und|et) )[ \t*-]*\Z")
 _ENTRY_ENDS = re.compile(r"[ \t]*(?:\Z|[\n\r;|<(\t.])")
 _PARTICLES_BEFORE = re.compile(
     r"(?<!\w)(?:van|von|vom|zu|der|den|ter|ten|af|de|da|do|dos|das|del|di|du|le|la|bin|ibn)"
@@ -93,9 +94,21 @@ class _Name:
         return any(part.known.given and not part.known.doubtful for part in self.parts)
 
 
-def names_of_people(text: str, family: Family) -> Iterator[Span]:
-    """Names of people in a text."""
-    yield from _Reading(text, family in ("code", "symbols", "log")).spans()
+def names_of_people(
+    text: str, family: Family, called: frozenset[str] = frozenset()
+) -> Iterator[Span]:
+    """Names of people in a text; ``called``: of whom other texts speak (:func:`called_in`)."""
+    reading = _Reading(text, family in ("code", "symbols", "log"))
+    reading.called |= called
+    yield from reading.spans()
+
+
+def called_in(text: str) -> frozenset[str]:
+    """By which words the people may be called elsewhere whom a text names in full."""
+    reading = _Reading(text, False)
+    for _ in reading.spans():
+        pass
+    return frozenset(reading.called)
 
 
 @dataclass
@@ -104,7 +117,7 @@ class _Reading:
 
     text: str
     fields_only: bool
-    _called: set[str] = field(default_factory=set)
+    called: set[str] = field(default_factory=set)
     _german: dict[int, bool] = field(default_factory=dict)
 
     def spans(self) -> Iterator[Span]:
@@ -120,6 +133,8 @@ class _Reading:
                 found.append(Span(inverted[0], inverted[1], NAME))
                 run = Run(run.parts[inverted[2] :], run.gaps[inverted[2] :])
             at = 0
+            if all(part.kind in _NEVER_ALONE for part in run.parts):
+                at = len(run.parts)
             while at < len(run.parts):
                 name = self._name_at(run, at)
                 if name is None:
@@ -288,12 +303,13 @@ class _Reading:
     def _cue(self, run: Run, at: int) -> float:
         """What stands before says that a person follows."""
         start = run.parts[at].start
-        if at and run.gaps[at] != "line":
-            before = run.parts[at - 1]
-            if before.kind == "title":
+        before = run.parts[at - 1] if at else None
+        wrapped = before is not None and run.gaps[at] == "line"
+        if before is not None and before.kind == "title":
+            if not wrapped or not _begins_line(self.text, before.start):
                 return 3.0
-            if before.kind == "rank":
-                return 1.0
+        elif before is not None and before.kind == "rank" and not wrapped:
+            return 1.0
         before_text = self.text[max(0, start - _BEFORE) : start]
         before_text = _PARTICLES_BEFORE.sub("", before_text)
         if label := _LABEL.search(before_text):
@@ -364,6 +380,9 @@ class _Reading:
             run.parts[count].kind in ("initial", "patronymic") or run.parts[count].known.given
         ):  # fmt: skip
             count += 1
+        follows = run.parts[count] if count < len(run.parts) and run.gaps[count] != "line" else None
+        if follows is not None and follows.known.family:
+            return None  # Anna Maier, Peter Braun
         begins = _LINE_BEGINS.search(self.text[max(0, surname[0].start - 8) : surname[0].start])
         last = surname[-1].known
         listed = last.family or surname[-1].kind == "shaped"
@@ -378,7 +397,7 @@ class _Reading:
         """The words of a name by which the same person may be called later."""
         last = name.parts[-1]
         if name.given or name.cue >= _ENOUGH:
-            self._called |= {
+            self.called |= {
                 _stem(part.key) for part in name.parts[:-1]
                 if part.known.given and not part.proper and len(part.key) > 2
             }  # fmt: skip
@@ -386,7 +405,7 @@ class _Reading:
             return
         listed = (last.known.family or last.known.given) and not last.known.doubtful
         if name.cue >= _ENOUGH or (len(name.parts) > 1 and (listed or self._is_name_here(last))):
-            self._called.add(_stem(last.key))
+            self.called.add(_stem(last.key))
 
     def _is_name_here(self, part: Part) -> bool:
         """Whether a word is not written without a capital as well in this text."""
@@ -399,7 +418,7 @@ class _Reading:
     def _named_before(self, left: list[Part]) -> Iterator[Span]:
         """Surnames of people whom the text names in full."""
         for part in left:
-            if part.kind not in ("word", "shaped") or _stem(part.key) not in self._called:
+            if part.kind not in ("word", "shaped") or _stem(part.key) not in self.called:
                 continue
             doubtful = part.known.doubtful or not (part.known.family or part.known.given)
             if doubtful and self._capital_is_explained(part):

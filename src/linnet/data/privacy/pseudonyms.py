@@ -22,12 +22,15 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
+import unicodedata
 from collections.abc import Collection, Iterator
 
 from linnet.data.privacy.emails import canonical_email
+from linnet.data.privacy.name_lists import UNSEEN
 from linnet.data.privacy.numbers import luhn
 from linnet.data.privacy.span import Span, without_overlaps
 
+_UNSEEN = re.compile(f"[{UNSEEN}]")
 _CONSONANTS, _VOWELS = "bdfghjklmnprstvz", "aiou"
 _DOCUMENTATION = ("192.0.2.", "198.51.100.", "203.0.113.")
 _FICTION = re.compile(r"(?:\+?1[-. ])?\(?[2-9][0-9]{2}\)?[-. ]555[-. ]01[0-9]{2}")
@@ -114,6 +117,7 @@ def canonical(kind: str, value: str) -> str:
         return re.sub(r"\W", "", value).upper()
     if kind == "IP":
         return str(ipaddress.ip_address(value))
+    value = unicodedata.normalize("NFC", _UNSEEN.sub("", value))
     return " ".join(re.sub(r"[,|]", " ", value).split()).casefold()
 
 
