@@ -251,13 +251,16 @@ def _contents(file: Path) -> tuple[dict[str, Stored], dict[str, str]]:
 
 @dataclass(frozen=True)
 class Written:
-    """One tensor to write: the parts it is joined from along the first dimension."""
+    """One tensor to write: the parts it is joined from along the first dimension.
+
+    ``finite``: whether values that are infinite or no numbers are refused."""
 
     name: str
     parts: tuple[torch.Tensor, ...]
     dtype: torch.dtype
     transposed: bool = False
     interleaved: int = 0
+    finite: bool = True
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -271,10 +274,11 @@ class Written:
 
     def make(self) -> torch.Tensor:
         """The tensor on the CPU; it shares memory with its part where nothing changes. Raises
-        ModelError for values that are no numbers, or too large for the format."""
+        ModelError for values that are no numbers, or too large for the format, unless they may be
+        there."""
         parts = [part.detach().to(device="cpu", dtype=self.dtype) for part in self.parts]
         joined = join_rows(parts, interleaved=self.interleaved)
-        if not bool(joined.isfinite().all()):
+        if self.finite and not all_finite(joined):
             stored = str(self.dtype).removeprefix("torch.")
             wider = "" if self.dtype == torch.float32 else "use --dtype fp32, or "
             raise ModelError(
@@ -282,6 +286,14 @@ class Written:
                 f"{wider}get another copy"
             )
         return (joined.T if self.transposed else joined).contiguous()
+
+
+def all_finite(values: torch.Tensor) -> bool:
+    """Whether all values are numbers, none infinite; read once, without a copy, which a large
+    matrix has no room for."""
+    if not values.numel():
+        return True
+    return all(bool(bound.isfinite()) for bound in values.aminmax())  # either shows a NaN
 
 
 def join_rows(parts: Sequence[torch.Tensor], *, interleaved: int = 0) -> torch.Tensor:
