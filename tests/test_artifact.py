@@ -233,6 +233,10 @@ def test_an_empty_directory_is_filled_with_whoever_stands_in_it(
         write(Path("."), "other", config={"a": 1})
     with pytest.raises(OutputError, match=r"you are in it"):
         write(tmp_path / "here", "other")
+    (tmp_path / "here" / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "here" / "inner")
+    with pytest.raises(OutputError, match=r"you are in it"):
+        write(Path(".."), "other")
     monkeypatch.chdir(tmp_path)
     assert write(Path("here"), "another").stats == {"length": 7}
     monkeypatch.chdir(tmp_path / "here")

@@ -15,12 +15,15 @@ from linnet import artifact, data, output
 from linnet.answers.assistant import NO_DOCUMENTS
 from linnet.answers.opening import open_assistant
 from linnet.errors import ConfigError, DataError, OutputError
+from linnet.examples import make_examples
+from linnet.examples.record import read_examples
 from linnet.forget import find_documents, forget
 from linnet.monitor.entry import Entry
 from linnet.monitor.log import Log
 from linnet.progress import Progress
 from linnet.project import Project
 from linnet.retrieval import Index, make_index
+from linnet.retrieval.indexing import for_search
 from tiny_project import TinyProject
 
 pytestmark = pytest.mark.usefixtures("reading_here", "undrawn")
@@ -300,6 +303,40 @@ def test_what_cannot_be_removed_is_named_and_gone_the_next_time(
             forget(place, "letter.txt")
     forget(place, "letter.txt")
     assert holding(place, SECRET) == set()
+
+
+def test_wherever_it_is_interrupted_nothing_stays_and_nothing_else_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    documents, place = tmp_path / "docs", tmp_path / "index"
+    documents.mkdir()
+    (documents / "letter.txt").write_text(LETTER)
+    (documents / "other.md").write_text(
+        "# Rules\n\n## Pay\n\n"
+        "Wages are paid on the last day of the month. The bank needs two days for them.\n"
+    )
+    make_index(documents, place)
+    make_examples(place / "corpus", place / "examples")
+    found = {example.id: str(example) for example in read_examples(place / "examples")}
+    kept = next(id for id, text in found.items() if "Wages" in text)
+    decision = json.dumps({"id": kept, "verdict": "accepted"})
+    (place / "examples.decisions.jsonl").write_text(f"{decision}\n")
+    (place / "feedback.jsonl").write_text(json.dumps({"answer": LETTER[200:300]}) + "\n")
+    for name in ("_drop_feedback", "make_examples"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"linnet.forget.{name}", die)
+            with pytest.raises(KeyboardInterrupt):
+                forget(place, "letter.txt")
+        data.prepare([documents], place / "corpus", for_search(data.DataConfig()), training=False)
+    forget(place, "letter.txt")
+    assert not holding(place, SECRET)
+    assert not holding(place, LETTER[200:300])
+    assert kept in (place / "examples.decisions.jsonl").read_text()
+    forget(place, "other.md")  # the last one
+    assert not (place / "examples").exists()
 
 
 def test_shards_beside_a_corpus_are_encoded_again(tiny: TinyProject, letter: Path) -> None:

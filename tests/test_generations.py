@@ -20,6 +20,7 @@ from linnet.artifact import Artifact, Generation, Recipe, generations
 from linnet.errors import ArtifactError, BusyError, DamagedError, OutputError
 
 SETTINGS: dict[str, Any] = {"kind": "index", "format": 1, "config": {}, "inputs": {}}
+RECIPE = Recipe(**SETTINGS)
 
 
 def change(path: Path, *, removed: tuple[str, ...] = (), **texts: str) -> Artifact:
@@ -58,6 +59,24 @@ def assert_nothing_else(found: Artifact) -> None:
 def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether the disk keeps things when the power fails is not seen here."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+def test_nobody_is_left_in_a_directory_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where what is updated was none of this kind, it is replaced; as soon as nobody is in it."""
+    place = tmp_path / "index"
+    with artifact.create(place, **SETTINGS) as draft:
+        (draft.path / "old").touch()
+    monkeypatch.chdir(place)
+    for finishing in (lambda: change(place, a="one"), lambda: artifact.current(place, RECIPE)):
+        with pytest.raises(OutputError, match="you are in it"):
+            finishing()
+    assert os.listdir() == os.listdir(place)
+    monkeypatch.chdir(tmp_path)
+    found = artifact.current(place, RECIPE)
+    assert found is not None
+    assert texts(found) == {"a": "one"}
 
 
 def test_an_update_changes_what_it_writes_and_keeps_the_rest(tmp_path: Path) -> None:

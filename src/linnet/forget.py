@@ -100,11 +100,12 @@ def forget(
     before = _kept(corpus)
     trained_on = not matches or any(match.split == "train" for match in matches)
     saw = _saw(place, corpus, trained_on=trained_on)
-    _remember(corpus, matches, _paths(sources, corpus, place, config))
     left: list[Path] = []
     index = None if (place / CONFIG_FILE).is_file() else _index_over(place, corpus)
-    # At first: once the corpus is without it, nobody knows any more what it said.
+    # At first: what is noted is out of the next corpus, whoever makes it, and then nobody knows
+    # any more what it said.
     _drop_what_was_said(place if index is None else index.path.parent, matches)
+    _remember(corpus, matches, _paths(sources, corpus, place, config))
     try:
         if (place / CONFIG_FILE).is_file():
             with output.lock(place / LOCK_NAME):
@@ -143,7 +144,7 @@ def _corpus_of(place: Path) -> Path:
 def _remember(
     corpus: Path, matches: list[Match], paths: dict[str, str], *, unfinished: bool = True
 ) -> None:
-    """Note what must not come back, before anything else is done.
+    """Note what must not come back, before the corpus is made without it.
 
     Of a file that is meant whole its bytes are noted too, whatever named it; its name
     and path unless it is only a copy, in whose place something else may come to stand.
@@ -305,9 +306,13 @@ def _clean_index(index: Artifact, matches: list[Match], progress: Progress) -> N
     made = root / "examples"
     if is_examples(made):
         kept = from_mapping(ExamplesConfig, artifact.read(made).manifest.config, where=str(made))
-        output.erase(made)  # it was made by, and may quote, what it was
-        if not kept.model:
-            make_examples(root / "corpus", made, kept, progress=progress)
+        if kept.model:
+            output.erase(made)
+        else:
+            try:  # in its place, so that a kill leaves something to which decisions belong
+                make_examples(root / "corpus", made, kept, progress=progress)
+            except DataError:  # nothing has text any more
+                output.erase(made)
     _drop_decisions(made.with_name(f"{made.name}{DECISIONS}"))
     for name in ("gate", "summaries"):
         output.erase(root / name)

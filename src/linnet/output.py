@@ -142,10 +142,11 @@ def check_output_directory(path: Path, *, allowed: tuple[str, ...]) -> None:
 
 
 def refuse_to_replace_here(path: Path) -> None:
-    """Raise OutputError where ``path`` is the directory that this process was started in, and has
-    something in it: whoever stands there would be left in a directory that is gone."""
+    """Raise OutputError where ``path`` is the directory that this process is in, or is above it,
+    and has something in it: whoever stands there would be left in a directory that is gone."""
     with contextlib.suppress(OSError):
-        if path.samefile(Path.cwd()) and any(path.iterdir()):
+        here = Path.cwd()
+        if any(map(path.samefile, (here, *here.parents))) and any(path.iterdir()):
             raise OutputError(
                 f"{path}: what is in this directory is to be replaced, and you are in it; run the "
                 "command from another one (cd ..)"

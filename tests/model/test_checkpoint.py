@@ -19,7 +19,7 @@ from linnet.errors import ModelError, OutputError
 from linnet.model import Transformer, load_checkpoint, load_model, save_checkpoint
 from linnet.model.checkpoint import copy_tokenizer
 from linnet.model.config_file import read_config_file
-from linnet.model.weights import write_safetensors
+from linnet.model.weights import all_finite, write_safetensors
 from odd_files import DEEP, HOSTILE_SIZES, HOSTILE_WEIGHTS, header_only
 
 transformers = pytest.importorskip("transformers")
@@ -348,6 +348,20 @@ for dtype in (torch.float32, torch.bfloat16):
     print(status("RssAnon") - before, status("VmHWM") - peak, size)
 assert "torch._dynamo" not in sys.modules  # which takes seconds to import
 """
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_values_that_are_no_numbers_are_found_wherever_they_stand(dtype: torch.dtype) -> None:
+    for size in (1, 7, 100):
+        assert all_finite(torch.ones(size, dtype=dtype))
+        for bad in (torch.nan, torch.inf, -torch.inf):
+            for place in range(size):
+                values = torch.ones(size, dtype=dtype)
+                values[place] = bad
+                assert not all_finite(values)
+    for kind in (torch.bool, torch.int32, torch.uint8):
+        assert all_finite(torch.ones(2, dtype=kind))
+    assert all_finite(torch.ones(0, 3, dtype=dtype))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

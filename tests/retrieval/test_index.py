@@ -447,8 +447,10 @@ def test_what_the_end_of_a_passage_cuts_is_masked_and_so_are_names(tmp_path: Pat
             screen = Screen(masks_private=True, around=surroundings(opened))
             ours = opened.search("account library harbour pilot66 phone", 50)
             shown = json.dumps([
-                [each.to_json() | {"score": 0}, each.passage.title, *map(asdict, each.passage.places)]
-                for each in screen.found(ours)  # (digits of a score are nobody's number)
+                # (The digits of a score are nobody's number.)
+                [{**each.to_json(), "score": 0}, each.passage.title,
+                 *map(asdict, each.passage.places)]
+                for each in screen.found(ours)
             ])  # fmt: skip
             assert not re.search(r"DE89|3704|0044|0532|0130|555\d|ada\.love|901820", shown), shown
             assert "Pilot66" in shown

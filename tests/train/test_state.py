@@ -33,6 +33,15 @@ def test_a_state_is_taken_up(tmp_path: Path) -> None:
     assert read_numbers(file) == {"step": 1}
 
 
+def test_a_state_may_hold_what_no_model_may(tmp_path: Path) -> None:
+    """A moment that is too large for its format is no reason to lose the run."""
+    model, optimizers = trained(3)
+    next(iter(optimizers[0].state.values()))["exp_avg_sq"].fill_(torch.inf)
+    write_tensors(tmp_path / "state" / "s", found := capture(model, optimizers), {})
+    restore(tmp_path / "state" / "s", *trained(3))
+    assert any(tensor.isinf().any() for tensor in found.values())
+
+
 def test_the_state_of_another_model_is_refused_in_a_line(tmp_path: Path) -> None:
     file = saved(tmp_path, 3)
     for model, optimizers in (trained(4), (nn.Linear(3, 2, bias=False), trained(3)[1])):

@@ -175,7 +175,7 @@ def create(
     with lock(path), full_disk_named(path):
         restore_interrupted_swap(path)
         check_output_directory(path, allowed=(MANIFEST,))
-        refuse_to_replace_here(path)
+        refuse_to_replace_here(path)  # before any work
         with partial(path, recipe, resume=resume) as draft:
             yield draft
             _complete(draft, path, volatile, working)
@@ -282,11 +282,13 @@ def swap(partial: Path, path: Path) -> None:
     the two renames leaves the old one under a name that ``read`` and ``create``
     know to put back. A directory that was empty is filled and not replaced, as whoever stands in
     it would be left in one that is gone, and what came to lie there since would be lost. Raises
-    OutputError where that has a name of ours.
+    OutputError where that has a name of ours, and for an artifact that this process stands in;
+    what was made waits then for :func:`current`.
     """
     if path.is_dir() and not is_artifact(path):
         fill(partial, path)
         return
+    refuse_to_replace_here(path)
     superseded = superseded_directory(path)
     remove(superseded)
     if path.exists():

@@ -30,6 +30,7 @@ from linnet.model import load_model
 from linnet.model.checkpoint import save_checkpoint
 from linnet.model.families import family
 from linnet.model.quantised import COMPRESSED_TENSORS, Codes, Scheme, packed_size
+from linnet.model.weights import all_finite
 from linnet.progress import SILENT, Progress
 from linnet.runtime import torch_dtype
 from linnet.tokenizer import load as load_tokenizer
@@ -129,7 +130,7 @@ def group_formats(
     formats, left = {}, []
     for entry in family(shape.family).tensors(shape):
         values = parameters[entry.own[0]]
-        if not all(bool(parameters[own].isfinite().all()) for own in entry.own):
+        if not all(all_finite(parameters[own]) for own in entry.own):
             raise ModelError(
                 f"{entry.published} has numbers that are infinite or none; "
                 "get a sound copy of the model"

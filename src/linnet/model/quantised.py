@@ -25,7 +25,15 @@ from torch import Tensor
 from linnet.errors import ConfigError, ModelError
 from linnet.model.config_file import read_config_file
 from linnet.model.families.section import Section, shown
-from linnet.model.weights import FORMATS, Stored, WeightFiles, Written, join_rows, split_rows
+from linnet.model.weights import (
+    FORMATS,
+    Stored,
+    WeightFiles,
+    Written,
+    all_finite,
+    join_rows,
+    split_rows,
+)
 
 COMPRESSED_TENSORS: Final = "compressed-tensors"
 GPTQ: Final = "gptq"
@@ -289,7 +297,7 @@ class QuantisedFiles(WeightFiles):
         parts = {part: _tensor(entry) for part, entry in self._parts[name].items()}
         try:
             found = unpack(parts, self.scheme, self[name].shape)
-            if not bool(found.scale.isfinite().all()):
+            if not all_finite(found.scale):
                 raise ValueError(
                     "scales are infinite or not numbers: the file is damaged; get another copy"
                 )

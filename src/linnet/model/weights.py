@@ -251,13 +251,16 @@ def _contents(file: Path) -> tuple[dict[str, Stored], dict[str, str]]:
 
 @dataclass(frozen=True)
 class Written:
-    """One tensor to write: the parts it is joined from along the first dimension."""
+    """One tensor to write: the parts it is joined from along the first dimension.
+
+    ``finite``: whether values that are infinite or no numbers are refused."""
 
     name: str
     parts: tuple[torch.Tensor, ...]
     dtype: torch.dtype
     transposed: bool = False
     interleaved: int = 0
+    finite: bool = True
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -270,20 +273,27 @@ class Written:
         return sum(part.numel() for part in self.parts) * self.dtype.itemsize
 
     def make(self) -> torch.Tensor:
-        """The tensor on the CPU; it shares memory with its part where nothing changes."""
+        """The tensor on the CPU; it shares memory with its part where nothing changes. Raises
+        ModelError for values that are no numbers, or too large for the format, unless they may be
+        there."""
         parts = [part.detach().to(device="cpu", dtype=self.dtype) for part in self.parts]
         joined = join_rows(parts, interleaved=self.interleaved)
-        return (joined.T if self.transposed else joined).contiguous()
-
-    def require_finite(self, made: torch.Tensor) -> None:
-        """Raises ModelError for values that are no numbers, or too large for the format."""
-        if not bool(made.isfinite().all()):
+        if self.finite and not all_finite(joined):
             stored = str(self.dtype).removeprefix("torch.")
             wider = "" if self.dtype == torch.float32 else "use --dtype fp32, or "
             raise ModelError(
                 f"the tensor '{self.name}' has values that are no numbers in {stored}; "
                 f"{wider}get another copy"
             )
+        return (joined.T if self.transposed else joined).contiguous()
+
+
+def all_finite(values: torch.Tensor) -> bool:
+    """Whether all values are numbers, none infinite; read once, without a copy, which a large
+    matrix has no room for."""
+    if not values.numel():
+        return True
+    return all(bool(bound.isfinite()) for bound in values.aminmax())  # either shows a NaN
 
 
 def join_rows(parts: Sequence[torch.Tensor], *, interleaved: int = 0) -> torch.Tensor:
@@ -313,15 +323,13 @@ def write_safetensors(
     metadata: Mapping[str, str],
     *,
     checksum: bool = False,
-    finite: bool = True,
     advance: Callable[[int], None] = lambda count: None,
 ) -> None:
     """Write tensors into a file of the safetensors format, made one after the other.
 
     Byte for byte what the library writes, where ``metadata`` has one entry. ``checksum``: add
-    that of the tensors to the metadata (see :func:`update_checksum`). ``finite``: raise ModelError
-    for values that are no numbers, or too large for their format. ``advance``: told how many bytes
-    have been written.
+    that of the tensors to the metadata (see :func:`update_checksum`). ``advance``: told how many
+    bytes have been written.
     """
     # Wide numbers first keeps every tensor aligned.
     ordered = sorted(tensors, key=lambda tensor: (-tensor.dtype.itemsize, tensor.name))
@@ -342,8 +350,6 @@ def write_safetensors(
         opened.write(len(encoded).to_bytes(8, "little") + encoded)
         for tensor in ordered:
             made = tensor.make()
-            if finite:
-                tensor.require_finite(made)
             opened.write(_raw(made))
             advance(tensor.bytes)
             if checksum:

@@ -59,11 +59,14 @@ def best_file(directory: Path) -> Path:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
     """Write tensors and JSON-able numbers whole or not at all, with checksums of both."""
     plain = json.dumps(numbers)
-    written = [Written(name, (tensor,), tensor.dtype) for name, tensor in tensors.items()]
+    written = [
+        Written(name, (tensor,), tensor.dtype, finite=False)  # as the run has it, to go on from
+        for name, tensor in tensors.items()
+    ]
     path.parent.mkdir(exist_ok=True)
     metadata = {"numbers": plain, "numbers_crc32": _checksum(plain)}
     with replacing(path) as neighbour:
-        write_safetensors(neighbour, written, metadata, checksum=True, finite=False)
+        write_safetensors(neighbour, written, metadata, checksum=True)
 
 
 def read_numbers(path: Path) -> dict[str, Any]:
