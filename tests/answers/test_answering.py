@@ -200,7 +200,8 @@ def test_whom_a_question_about_a_mail_names_is_not_its_answer() -> None:
     assistant = Assistant(index)
     for asked, said in (
         ("Who wrote to Ada?", "From: Cleo"), ("Who did Ada write to?", "To: Ben"),
-        ("Who wrote to Ben?", "From: Ada"), ("Who wrote the mail of Ada about the pump?", "From: Ada"),
+        ("Who wrote to Ben?", "From: Ada"),
+        ("Who wrote the mail of Ada about the pump?", "From: Ada"),
     ):  # fmt: skip
         assert assistant.ask(asked).answer.startswith(said), asked
     turn = Turn("When does the lease of the flat end?", "")
