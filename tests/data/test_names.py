@@ -88,8 +88,14 @@ def test_full_names_in_a_row_are_names_of_their_own(marked: str) -> None:
     assert _marked(marked.replace("⟦", "").replace("⟧", "")) == marked
 
 
-def test_names_in_code_and_paths_are_no_emphasis() -> None:
-    for text in ("see Anna_1 and self.Anna_Schmidt", "see self._Anna now", "x_Anna_ is set"):
+def test_forms_code_and_paths_have_no_names_in_them() -> None:
+    for text in (
+        "Anrede: Frau\nOrt: Wien",
+        "Title: Mr\nOffice: London",
+        "see Anna_1 and self.Anna_Schmidt",
+        "see self._Anna now",
+        "x_Anna_ is set",
+    ):
         assert _marked(text) == text
 
 

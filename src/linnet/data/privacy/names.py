@@ -309,7 +309,8 @@ class _Reading:
         before = run.parts[at - 1] if at else None
         wrapped = before is not None and run.gaps[at] == "line"
         if before is not None and before.kind == "title":
-            if not wrapped or not _begins_line(self.text, before.start):
+            listed = run.parts[at].known.family or run.parts[at].known.given
+            if not wrapped or (listed and not _begins_line(self.text, before.start)):
                 return 3.0
         elif before is not None and before.kind == "rank" and not wrapped:
             return 1.0
