@@ -92,6 +92,7 @@ def test_forms_code_and_paths_have_no_names_in_them() -> None:
     for text in (
         "Anrede: Frau\nOrt: Wien",
         "Title: Mr\nOffice: London",
+        "City: Rome; we were in Venice",
         "see Anna_1 and self.Anna_Schmidt",
         "see self._Anna now",
         "x_Anna_ is set",
