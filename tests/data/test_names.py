@@ -68,6 +68,7 @@ def test_names_are_found_whole(marked: str) -> None:
         "Tell ⟦Anna\u2028Schmidt⟧; ask ⟦Anna\x0bSchmidt⟧.",
         "Read _⟦Anna Schmidt⟧_ and __⟦Peter Maier⟧__.",
         "I spoke to Dr.\n⟦Xu⟧ and to Frau\n⟦Schmidt⟧; Frau\u2009⟦Maier⟧ left.",
+        "See cv/2024_⟦Anna_Schmidt⟧_final.pdf and ⟦ANNA_SCHMIDT⟧.PDF in New_York_Times.",
         "⟦Rene\u0301 Mu\u0308ller⟧ left.",
     ],
 )
@@ -87,8 +88,15 @@ def test_full_names_in_a_row_are_names_of_their_own(marked: str) -> None:
     assert _marked(marked.replace("⟦", "").replace("⟧", "")) == marked
 
 
-def test_names_in_code_and_paths_are_no_emphasis() -> None:
-    for text in ("Anna_Schmidt = 1", "see self._Anna now", "x_Anna_ is set"):
+def test_forms_code_and_paths_have_no_names_in_them() -> None:
+    for text in (
+        "Anrede: Frau\nOrt: Wien",
+        "Title: Mr\nOffice: London",
+        "City: Rome; we were in Venice",
+        "see Anna_1 and self.Anna_Schmidt",
+        "see self._Anna now",
+        "x_Anna_ is set",
+    ):
         assert _marked(text) == text
 
 
@@ -156,7 +164,7 @@ def test_a_word_is_known_without_case_accents_and_the_ending_of_its_case() -> No
 @pytest.mark.parametrize("part", [
     "A", "A ", ",", "A, ", "J. ", "Anna ", "Anna, ", "Anna van ", "Anna\n", "Mr. ", "O'", "A-", "É",
     "Name: ", "Regards,\n", "Xyz Smith said ", "syndrome de la Anna ", "Ааа Ббб ", "van der ", "(",
-    "Anna <a", "Q\u0301",
+    "Anna <a", "Q\u0301", "Anna_", "Anna \u200b", "_A_",
 ])  # fmt: skip
 def test_hostile_texts_take_no_longer_than_their_length(part: str) -> None:
     """Four times the text takes four times as long, not sixteen."""

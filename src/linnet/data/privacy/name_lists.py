@@ -126,3 +126,9 @@ _ENDINGS = """
 """
 """Of cases, and of the nominative instead; й is folded to и."""
 _CASES = tuple((pair.partition("=")[0], pair.partition("=")[2]) for pair in _ENDINGS.split())
+_CASE = re.compile("(?:ого|ому|ыми|ыми|ая|ои|ую|ым|ом|ем|им|ых|ии|а|у|е|ы|и|я|ю)\\Z")
+
+
+def stem(key: str) -> str:
+    """A surname without the ending of its case, in Cyrillic."""
+    return _CASE.sub("", key) if key > "\u0400" and len(key) > 4 else key

@@ -71,7 +71,7 @@ SAYS = _set("""
 """)
 
 PROPER = _set("""
-    manila ming augusta
+    manila ming augusta rome venice odessa одесса
     january february march april may june july august september october november december januar
     februar marz mai juni juli oktober dezember janvier fevrier mars avril juin juillet aout
     septembre octobre novembre decembre enero febrero marzo abril mayo junio julio agosto

@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from linnet.data.privacy import name_words as words
-from linnet.data.privacy.name_lists import folded
+from linnet.data.privacy.name_lists import folded, stem
 from linnet.data.privacy.name_tokens import UPPER, Part, Run, is_illness, runs
 from linnet.data.privacy.span import Span
 
@@ -35,6 +35,7 @@ _SURE = ("initial", "patronymic", "shaped")
 _NO_PART = ("other", "title", "rank", "noun")
 _NEVER_ALONE = ("initial", "particle", "other")
 _MOST_PARTS = 5
+_UNDERSCORED = re.compile(r"(?<![\w.:@$])[^\W_]+(?:_[^\W_]+)+")  # names of files
 _BEFORE = 60  # characters before a name that are looked at
 _AROUND = 120  # and of its line
 _BLOCK = 1_500  # characters of which one language is asked
@@ -68,7 +69,6 @@ _GIVEN_AFTER = re.compile(
     rf", [{UPPER}][^\W\d_]{{0,24}}(?:[ -][{UPPER}][^\W\d_]{{0,24}}\.?){{0,2}}"
     r"(?=[ \t]*(?:[\n\r;|<(]|\Z))"
 )
-_CASE = re.compile("(?:ого|ому|ыми|ыми|ая|ои|ую|ым|ом|ем|им|ых|ии|а|у|е|ы|и|я|ю)\\Z")
 _OF_ELSE = words.ILLNESSES | words.METHODS | words.ORGANISATIONS | words.BEFORE_PLACES
 _WORDS_AFTER = re.compile(r"(?:['’]s?)?(?:[ \-\u2010\u2011][^\W\d_]{1,24}){0,4}")
 _MAIL_AFTER = re.compile(r"[\"']?[ \t]{0,3}[<(\[](?:mailto:)?(?:[\w.+'-]{1,64}@|EMAIL>)")
@@ -101,6 +101,10 @@ def names_of_people(
     reading = _Reading(text, family in ("code", "symbols", "log"))
     reading.called |= called
     yield from reading.spans()
+    for joined in () if reading.fields_only else _UNDERSCORED.finditer(text):
+        for span in _Reading(joined[0].replace("_", " "), False).spans():
+            if "_" in joined[0][span.start : span.end]:
+                yield Span(joined.start() + span.start, joined.start() + span.end, NAME)
 
 
 def called_in(text: str) -> frozenset[str]:
@@ -133,9 +137,8 @@ class _Reading:
                 found.append(Span(inverted[0], inverted[1], NAME))
                 run = Run(run.parts[inverted[2] :], run.gaps[inverted[2] :])
             at = 0
-            if all(part.kind in _NEVER_ALONE for part in run.parts):
-                at = len(run.parts)
-            while at < len(run.parts):
+            alone = all(part.kind in _NEVER_ALONE for part in run.parts)
+            while at < len(run.parts) and not alone:
                 name = self._name_at(run, at)
                 if name is None:
                     left.append(run.parts[at])
@@ -306,7 +309,8 @@ class _Reading:
         before = run.parts[at - 1] if at else None
         wrapped = before is not None and run.gaps[at] == "line"
         if before is not None and before.kind == "title":
-            if not wrapped or not _begins_line(self.text, before.start):
+            listed = run.parts[at].known.family or run.parts[at].known.given
+            if not wrapped or (listed and not _begins_line(self.text, before.start)):
                 return 3.0
         elif before is not None and before.kind == "rank" and not wrapped:
             return 1.0
@@ -398,14 +402,14 @@ class _Reading:
         last = name.parts[-1]
         if name.given or name.cue >= _ENOUGH:
             self.called |= {
-                _stem(part.key) for part in name.parts[:-1]
+                stem(part.key) for part in name.parts[:-1]
                 if part.known.given and not part.proper and len(part.key) > 2
             }  # fmt: skip
         if len(last.key) < 3 or last.proper or last.kind == "capitals":
             return
         listed = (last.known.family or last.known.given) and not last.known.doubtful
         if name.cue >= _ENOUGH or (len(name.parts) > 1 and (listed or self._is_name_here(last))):
-            self.called.add(_stem(last.key))
+            self.called.add(stem(last.key))
 
     def _is_name_here(self, part: Part) -> bool:
         """Whether a word is not written without a capital as well in this text."""
@@ -418,7 +422,7 @@ class _Reading:
     def _named_before(self, left: list[Part]) -> Iterator[Span]:
         """Surnames of people whom the text names in full."""
         for part in left:
-            if part.kind not in ("word", "shaped") or _stem(part.key) not in self.called:
+            if part.kind not in ("word", "shaped") or stem(part.key) not in self.called:
                 continue
             doubtful = part.known.doubtful or not (part.known.family or part.known.given)
             if doubtful and self._capital_is_explained(part):
@@ -439,8 +443,3 @@ def _is_sure(part: Part) -> bool:
 def _begins_line(text: str, at: int) -> bool:
     line = text.rfind("\n", max(0, at - _AROUND), at)
     return not text[max(line + 1, at - _AROUND) : at].strip(" \t*>#|-")
-
-
-def _stem(key: str) -> str:
-    """A surname without the ending of its case, in Cyrillic."""
-    return _CASE.sub("", key) if key > "\u0400" and len(key) > 4 else key
