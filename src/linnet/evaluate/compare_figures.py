@@ -16,7 +16,7 @@ import numpy as np
 from linnet.evaluate.compare import CompareConfig, Difference, difference_of
 from linnet.evaluate.figures import Figure, UndefinedError, measure
 from linnet.evaluate.metrics import Metric, mean, ratio
-from linnet.scoring.bounds import binomial_tail, lower_bound, upper_bound
+from linnet.scoring.bounds import binomial_tail, exact_interval
 
 UNPRICED = "no price is given"
 NOTHING_SOLVED = "it solved nothing"
@@ -119,12 +119,6 @@ def wins(points: Sequence[float], level: float) -> Wins:
         share = won / decided
         low, high = exact_interval(won, decided, level)
     return Wins(won, len(points) - decided, lost, share, low, high, sign_test(won, lost))
-
-
-def exact_interval(count: int, trials: int, level: float) -> tuple[float, float]:
-    """The two-sided interval of Clopper and Pearson for a share."""
-    confidence = 1 - (1 - level) / 2
-    return lower_bound(count, trials, confidence), upper_bound(count, trials, confidence)
 
 
 def sign_test(won: int, lost: int) -> float:

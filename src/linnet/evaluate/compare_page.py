@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from linnet import output, page
 from linnet.evaluate.compare import LEAST_ITEMS, PAGE, Difference
 from linnet.evaluate.compare_config import ABOUT
-from linnet.evaluate.compare_figures import BY_NAME, MONEY, exact_interval
+from linnet.evaluate.compare_figures import BY_NAME, MONEY
+from linnet.scoring.bounds import exact_interval
 from linnet.version import __version__
 
 if TYPE_CHECKING:

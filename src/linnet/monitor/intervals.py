@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet.scoring.bounds import lower_bound, upper_bound
+from linnet.scoring.bounds import exact_interval
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
 
@@ -34,7 +34,7 @@ class Share:
     def of(cls, part: int, whole: int) -> Share:
         if not whole:
             return cls(part, whole, None, None, None)
-        low, high = lower_bound(part, whole, _TAIL), upper_bound(part, whole, _TAIL)
+        low, high = exact_interval(part, whole)
         return cls(part, whole, part / whole, low, high)
 
 

@@ -52,6 +52,12 @@ def lower_bound(errors: int, trials: int, confidence: float = 0.95) -> float:
     return 1 - upper_bound(trials - errors, trials, confidence)
 
 
+def exact_interval(count: int, trials: int, level: float = 0.95) -> tuple[float, float]:
+    """Between which rates the true one is, two-sided."""
+    confidence = 1 - (1 - level) / 2
+    return lower_bound(count, trials, confidence), upper_bound(count, trials, confidence)
+
+
 def trials_needed(errors: int, rate: float, confidence: float = 0.95) -> int:
     """The fewest trials with which so many errors prove that the rate is at most ``rate``."""
     few, many = errors, errors + 1

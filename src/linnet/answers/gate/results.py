@@ -15,7 +15,7 @@ from linnet.answers.gate.config import GateConfig
 from linnet.answers.gate.fitting import Fitted, certified, is_of_promise
 from linnet.answers.gate.trials import Trial
 from linnet.scoring import calibration
-from linnet.scoring.bounds import Certificate, certify, lower_bound, upper_bound
+from linnet.scoring.bounds import Certificate, certify, exact_interval
 
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
 RESPLITS = 200
@@ -159,11 +159,8 @@ def _share(part: int, whole: int) -> dict[str, Any] | None:
     """With the exact interval of Clopper and Pearson; None of nothing."""
     if not whole:
         return None
-    tail = 1 - (1 - _LEVEL) / 2
-    return {
-        "value": part / whole, "part": part, "whole": whole,
-        "low": lower_bound(part, whole, tail), "high": upper_bound(part, whole, tail),
-    }  # fmt: skip
+    low, high = exact_interval(part, whole, _LEVEL)
+    return {"value": part / whole, "part": part, "whole": whole, "low": low, "high": high}
 
 
 def _auroc(scores: np.ndarray, positive: np.ndarray) -> float | None:
