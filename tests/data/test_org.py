@@ -115,4 +115,4 @@ def test_hostile_markup_takes_no_time(plain) -> None:
     for piece in ("*a ", "[[", "_", "|", " ", ":a", "`", "a\n\n", ":A:\n", "#+BEGIN_QUOTE\n", "> "):
         start = time.process_time()
         plain(piece * (25_000 // len(piece)) + "x")
-        assert time.process_time() - start < 1.5, piece
+        assert time.process_time() - start < 6, piece

@@ -229,4 +229,4 @@ def test_any_text_has_signals_in_linear_time(text: str) -> None:
         found = signals(text, family, "en")
         assert json.loads(json.dumps(found)) == found
         verdict(found, family, rules(()))
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 15

@@ -125,4 +125,4 @@ def test_hashes_are_kept_as_bytes() -> None:
 def test_long_documents_take_little_time(text: str) -> None:
     start = time.process_time()
     strip(text, frozenset(edges(text)))
-    assert time.process_time() - start < 3
+    assert time.process_time() - start < 10

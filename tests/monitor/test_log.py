@@ -223,7 +223,7 @@ def test_adding_waits_for_nothing(log: Log, file: Path, monkeypatch: pytest.Monk
     began = time.process_time()
     for number in range(1, 81):
         log.add(entry(number))
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 4
     wait_until(lambda: "locked" in log.state.failing)
     state = log.state
     assert (state.written, state.waiting, state.dropped) == (1, 50, 30)

@@ -137,7 +137,10 @@ def test_what_was_read_before_is_not_read_again(monkeypatch: pytest.MonkeyPatch)
     own = policy()
     read: list[str] = []
     spans = own._private_spans
-    monkeypatch.setattr(own, "_private_spans", lambda text: read.append(text) or spans(text))
+    monkeypatch.setattr(
+        own, "_private_spans",
+        lambda text, called: read.append(text) or spans(text, called),
+    )  # fmt: skip
     given = next(case.conversation for case in cases(5, 40, world()) if not case.kind)
     own.check(given, Context(), "elsewhere")
     assert read
