@@ -4,7 +4,8 @@ Every fenced block marked ``sh`` or ``python`` is run in order; a block under an
 HTML comment ``<!-- not run: reason -->`` is passed over, and the reason shown. The folder
 has the project's ``examples``. The comment ``<!-- before: command -->`` prepares what the
 reader is assumed to have. Budgets such as ``--budget 5m`` are shortened where
-SHORT_BUDGET is set (by default to 2m, which a busy machine can keep). Exits non-zero at the first command that fails.
+SHORT_BUDGET is set (by default to 2m, which a busy machine can keep). Exits non-zero at the first
+command that fails.
 """
 
 from __future__ import annotations
